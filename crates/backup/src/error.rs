@@ -1,0 +1,167 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reseed_innodb::PageError;
+use reseed_io::{Cancelled, IoError};
+use reseed_redo::{Lsn, SpaceId};
+use reseed_server::{Missing, ServerError};
+
+/// Why a backup was not taken. Whatever the reason, no lock is left in the server and nothing is published.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error(transparent)]
+    Server(#[from] ServerError),
+
+    /// All that is missing, at once.
+    #[error("{user} lacks {}", missing_list(.missing))]
+    MissingPrivileges { user: String, missing: Vec<Missing> },
+
+    #[error("{server} cannot be backed up: {refusal}")]
+    Refused { server: String, refusal: Refusal },
+
+    /// The datadir that the server named is not here, or is another server's.
+    #[error("{} is not the data of {server}: {reason}", datadir.display())]
+    NotThisServer { server: String, datadir: PathBuf, reason: String },
+
+    #[error("{} cannot be read by user {user}", path.display())]
+    Unreadable { path: PathBuf, user: String, source: io::Error },
+
+    #[error(transparent)]
+    Io(#[from] IoError),
+
+    #[error(transparent)]
+    Repository(#[from] reseed_repository::RepositoryError),
+
+    #[error("the redo log is not understood at LSN {at}: {source}")]
+    Redo { at: Lsn, source: Box<reseed_redo::RedoError> },
+
+    /// The server has written over redo that was not read yet.
+    #[error(
+        "the server overwrote its redo log before it was read: LSN {needed} was needed, {written} is written, and the \
+         log holds {capacity} bytes"
+    )]
+    RedoOverrun {
+        needed: Lsn,
+        written: Lsn,
+        capacity: u64,
+        /// A size of the redo log with which this backup would not have failed here.
+        sufficient: u64,
+    },
+
+    /// The redo log was begun anew: the server was restarted.
+    #[error("the redo log was made anew during the backup: {reason}")]
+    RedoRestarted { reason: String },
+
+    #[error("redo logging was switched off during the backup")]
+    RedoDisabled,
+
+    #[error("the redo log was followed to LSN {reached}, and LSN {wanted} did not come within {}", seconds(.waited))]
+    RedoBehind { wanted: Lsn, reached: Lsn, waited: Duration },
+
+    #[error("page {page} of {} (space {space}) stays corrupt after {tries} reads: {source}", file.display())]
+    CorruptPage { file: PathBuf, page: u32, space: SpaceId, tries: u32, source: PageError },
+
+    #[error("{} is no tablespace of this server: {source}", file.display())]
+    BadTablespace { file: PathBuf, source: PageError },
+
+    /// A file ended early, and nothing that the server logged explains it.
+    #[error("{} ended after {got} bytes, {expected} were expected", file.display())]
+    Shrunk { file: PathBuf, expected: u64, got: u64 },
+
+    /// A file that should stand still under the lock does not.
+    #[error("{} kept changing while it was copied ({tries} times)", file.display())]
+    Restless { file: PathBuf, tries: u32 },
+
+    /// Data cannot be matched with the lock that should have protected it.
+    #[error("the session that held {lock} was lost: {source}")]
+    LockLost { lock: &'static str, source: Box<ServerError> },
+
+    #[error("tablespace {space} ({path}) was made while DDL was locked out")]
+    MadeUnderLock { space: SpaceId, path: String },
+
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+
+    /// A thread of the backup itself died.
+    #[error("the {thread} thread ended unexpectedly")]
+    Thread { thread: &'static str },
+
+    #[error("failpoint {name}")]
+    Failpoint { name: &'static str, source: io::Error },
+}
+
+/// What reseed does not back up, and knows beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("its redo log is encrypted")]
+    EncryptedRedo,
+    #[error("it has encrypted tablespaces: {}", some_of(.names))]
+    EncryptedSpaces { names: Vec<String> },
+    #[error("innodb_log_archive is on, a layout of the redo log that is not supported")]
+    RedoArchive,
+    #[error("its redo logging is switched off, so that a copy of the running server cannot be made whole")]
+    RedoDisabled,
+    #[error("its redo log is not one that is read: {reason}")]
+    RedoFormat { reason: String },
+    #[error("it has data of the engine {engine}, which is not supported")]
+    Engine { engine: String },
+    #[error("its version is not supported: {reason}")]
+    Version { reason: String },
+    #[error("InnoDB is not running in it")]
+    NoInnodb,
+    #[error("{lock} is not to be had on this version")]
+    Lock { lock: &'static str },
+}
+
+impl BackupError {
+    pub(crate) fn unreadable(path: &Path, source: io::Error) -> BackupError {
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            BackupError::Unreadable { path: path.to_path_buf(), user: whoami(), source }
+        } else {
+            IoError::new(reseed_io::Op::Read, path, source).into()
+        }
+    }
+
+    /// True where the caller asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(
+            self,
+            BackupError::Cancelled(_)
+                | BackupError::Io(IoError::Cancelled(_))
+                | BackupError::Server(ServerError::Stopped { .. })
+                | BackupError::Repository(reseed_repository::RepositoryError::Cancelled(_))
+        )
+    }
+}
+
+/// The user that this process reads files as, by name where the system knows one.
+pub(crate) fn whoami() -> String {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(own) = std::fs::metadata("/proc/self") else { return "this user".to_owned() };
+    let id = own.uid();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| format!("number {id}"))
+}
+
+fn seconds(duration: &Duration) -> String {
+    format!("{} s", duration.as_secs())
+}
+
+fn some_of(names: &[String]) -> String {
+    let mut text = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > 5 {
+        text.push_str(&format!(" and {} more", names.len() - 5));
+    }
+    text
+}
+
+fn missing_list(missing: &[Missing]) -> String {
+    let one = |missing: &Missing| format!("{} on {} ({})", missing.privilege, missing.on, missing.why);
+    missing.iter().map(one).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,271 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use reseed_innodb::PageSize;
+use reseed_io::{Cancel, Progress, Rate};
+use reseed_repository::{Published, SetFacts, Sink, Timestamp};
+use reseed_server::{Server, Stop};
+use reseed_terms::{Flavour, LockTimes};
+
+use crate::copier::{Copier, CopyRules};
+use crate::engines::PlainFiles;
+use crate::error::BackupError;
+use crate::failures::Failures;
+use crate::follower::{
+    self, ConsumerEnd, ConsumerKeeper, Followed, Follower, MariadbRedo, MysqlRedo, Positions,
+};
+use crate::look::{Looked, look, owner, stored_facts};
+use crate::options::BackupOptions;
+use crate::protocol::{self, Instant};
+use crate::report::{Report, Steps};
+use crate::scan::Scan;
+use crate::spaces::{SpaceRules, Spaces};
+use crate::work::{Work, failpoint};
+
+/// Copying threads when the user does not say.
+const MOST_THREADS: usize = 4;
+
+/// What is known when the place for the backup is asked for.
+#[derive(Debug)]
+pub struct Begun<'a> {
+    pub server: &'a reseed_server::ServerFacts,
+}
+
+/// Takes one backup of the server that `options` connect to. `open` makes the place it goes to, once it is known
+/// that the server can be backed up.
+///
+/// # Errors
+/// Whatever keeps the backup from being whole. Nothing is published then, and no lock of ours is left in the server.
+pub fn run(
+    options: &BackupOptions,
+    open: impl FnOnce(Begun<'_>) -> Result<Box<dyn Sink>, reseed_repository::RepositoryError>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Report, BackupError> {
+    let failures = Failures::new(cancel);
+    let mut steps = Steps::new(progress);
+    steps.begin("look", None);
+    failpoint("backup.connect")?;
+    let looked = look(options, stop(cancel))?;
+    let sink = open(Begun { server: &looked.facts })?;
+    let result = taken(options, &looked, sink.as_ref(), &mut steps, progress, &failures);
+    let taken = match failures.settle(result) {
+        Ok(done) => done,
+        Err(error) => {
+            sink.abort(&error.to_string());
+            return Err(error);
+        }
+    };
+    publish(sink, &looked, taken, steps)
+}
+
+fn stop(cancel: &Cancel) -> Stop {
+    let cancel = cancel.clone();
+    Stop::when(move || cancel.is_cancelled())
+}
+
+/// Everything that the set will consist of.
+struct Taken {
+    facts: SetFacts,
+    entries: Vec<reseed_repository::FileEntry>,
+    bytes_read: u64,
+    pages_reread: u64,
+    commits_held: Option<f64>,
+}
+
+fn taken(
+    options: &BackupOptions,
+    looked: &Looked,
+    sink: &dyn Sink,
+    steps: &mut Steps<'_>,
+    progress: &dyn Progress,
+    failures: &Failures,
+) -> Result<Taken, BackupError> {
+    let Looked { server, facts, layout } = looked;
+    let cancel = failures.cancel();
+    let page_size =
+        PageSize::new(u64::from(facts.innodb.page_size)).map_err(|error| BackupError::Refused {
+            server: facts.version.to_string(),
+            refusal: crate::error::Refusal::Version { reason: error.to_string() },
+        })?;
+    let mut protocol = protocol::choose(options, server)?;
+    protocol.begin()?;
+    steps.begin("follow the redo", None);
+    failpoint("backup.follower")?;
+    let lag = Arc::new(AtomicU64::new(0));
+    let other = Server::connect(options.connect.clone(), stop(cancel))?;
+    let dir = &layout.redo_dir;
+    let (begun, consumer) = match server.flavour() {
+        Flavour::MariaDb => {
+            let other = Arc::new(other);
+            let open = || Ok(Box::new(MariadbRedo::open(dir, Arc::clone(&other), cancel.clone())?) as _);
+            (follower::begin(open)?, None)
+        }
+        Flavour::MySql => {
+            let positions = Arc::new(Positions::default());
+            let capacity = facts.innodb.redo_capacity;
+            // The consumer is to be there before the checkpoint is looked for: it keeps what comes after it.
+            let keeper = ConsumerKeeper::start(
+                other,
+                Arc::clone(&positions),
+                capacity,
+                options.stall_budget,
+                failures,
+            )?;
+            let open = || Ok(Box::new(MysqlRedo::open(dir, capacity, Arc::clone(&positions), server)?) as _);
+            (follower::begin(open)?, Some(keeper))
+        }
+    };
+    let redo = begun.source.capture().format;
+    let follower = Follower::start(begun, sink.redo()?, failures, Arc::clone(&lag))?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let rules = CopyRules {
+        flavour: server.flavour(),
+        page_size,
+        threads: options.threads.unwrap_or(cores.min(MOST_THREADS)),
+        rate: Rate::per_second(options.bytes_per_second),
+        cancel: cancel.clone(),
+        lag,
+    };
+    let copier = Copier::new(rules, sink, progress)?;
+    let mut work = Work {
+        options,
+        server,
+        facts,
+        layout,
+        follower,
+        copier: &copier,
+        sink,
+        spaces: Spaces::new(SpaceRules { flavour: server.flavour(), page_size, redo }),
+        plain: PlainFiles::default(),
+        scan: Scan::default(),
+        notes: Vec::new(),
+        steps,
+    };
+    work.first_copy()?;
+    let instant = protocol.finish(&mut work)?;
+    work.note_left_out();
+    work.steps.begin("redo to the end", None);
+    let Work { follower, mut spaces, plain, scan, mut notes, steps, .. } = work;
+    let followed = follower.finish(instant.end, options.redo_wait)?;
+    if let Some(keeper) = consumer {
+        notes.extend(note_of(&keeper.finish()));
+    }
+    check_after(server, &mut spaces, &followed, &instant)?;
+    if spaces.repeated > 0 {
+        notes.push(format!("{} tablespaces were copied again because of DDL", spaces.repeated));
+    }
+    notes.extend(note_of_policy(facts));
+    steps.begin("finish", None);
+    followed.writer.finish()?;
+    let counters = copier.finish()?;
+    let facts = SetFacts {
+        server: stored_facts(facts)?,
+        capture: followed.capture,
+        coordinates: instant.coordinates,
+        end: Timestamp::now(),
+        locks: instant.locks,
+        notes,
+        owner: owner(&layout.datadir),
+        scan: String::new(),
+    };
+    // The last moment at which an interrupted run can still be one that did nothing.
+    cancel.check()?;
+    Ok(Taken {
+        facts,
+        entries: Work::entries(spaces, plain, &scan)?,
+        bytes_read: counters.bytes_read.load(Ordering::Relaxed),
+        pages_reread: counters.rereads.load(Ordering::Relaxed),
+        commits_held: instant.commits_held,
+    })
+}
+
+/// What the redo between the inventory and the end says: drops in the background are struck off; anything new, while
+/// DDL was locked out, would be missing from the set.
+fn check_after(
+    server: &Server,
+    spaces: &mut Spaces,
+    followed: &Followed,
+    instant: &Instant,
+) -> Result<(), BackupError> {
+    // The follower has read on while it was told where to stop; what came after the end is another backup's.
+    let changes = followed.spaces.changes(instant.inventory, followed.capture.end);
+    let struck = spaces.strike(&changes.deleted);
+    if struck > 0 {
+        tracing::info!(struck, "tablespaces were dropped after the inventory");
+    }
+    for space in changes.created.into_iter().filter(|space| !spaces.holds(*space)) {
+        let path = followed.spaces.get(space).map(|history| history.path.as_slice()).unwrap_or_default();
+        let path = String::from_utf8_lossy(path).into_owned();
+        match server.flavour() {
+            // MariaDB lets an ALTER TABLE that copies go on, which makes its new table meanwhile. That is whole in the
+            // redo, and restore makes it from there.
+            Flavour::MariaDb => tracing::info!(%space, path, "made after the inventory"),
+            Flavour::MySql => return Err(BackupError::MadeUnderLock { space, path }),
+        }
+    }
+    if server.flavour() == Flavour::MySql && !server.facts()?.innodb.redo_enabled {
+        return Err(BackupError::RedoDisabled);
+    }
+    Ok(())
+}
+
+fn note_of(end: &ConsumerEnd) -> Option<String> {
+    Some(match end {
+        ConsumerEnd::Kept { stalled } if stalled.is_zero() => return None,
+        ConsumerEnd::Kept { stalled } => {
+            format!(
+                "the server waited for the backup for {:.1} s in all (redo log consumer)",
+                stalled.as_secs_f64()
+            )
+        }
+        ConsumerEnd::Never(reason) => format!("no redo log consumer: {reason}"),
+        ConsumerEnd::GivenUp { stalled } => format!(
+            "the redo log consumer was given up after the server had waited for {:.1} s",
+            stalled.as_secs_f64()
+        ),
+        ConsumerEnd::Lost(reason) => format!("the redo log consumer was lost: {reason}"),
+    })
+}
+
+/// What is left out on purpose, where that changes how a restored server behaves.
+fn note_of_policy(facts: &reseed_server::ServerFacts) -> Option<String> {
+    (facts.flavour() == Flavour::MySql && facts.datadir.join("mysqld-auto.cnf").exists()).then(|| {
+        "mysqld-auto.cnf (SET PERSIST) is not part of the set: its settings may not fit another host"
+            .to_owned()
+    })
+}
+
+fn publish(
+    sink: Box<dyn Sink>,
+    looked: &Looked,
+    taken: Taken,
+    mut steps: Steps<'_>,
+) -> Result<Report, BackupError> {
+    steps.begin("publish", None);
+    failpoint("backup.publish")?;
+    let locks: Vec<LockTimes> = taken.facts.locks.clone();
+    let Published { manifest, path, removed } = sink.finish(taken.facts, taken.entries)?;
+    let mut notes = manifest.notes.clone();
+    notes.extend(removed.iter().map(|left| {
+        format!("{} of a run that did not finish was removed ({} bytes)", left.name, left.bytes)
+    }));
+    let (steps, whole) = steps.finish();
+    Ok(Report {
+        id: manifest.id,
+        path,
+        server: looked.facts.version.clone(),
+        files: manifest.totals.files,
+        bytes_read: taken.bytes_read,
+        bytes_stored: manifest.totals.stored,
+        redo_bytes: manifest.capture.bytes,
+        pages_reread: taken.pages_reread,
+        seconds: whole.as_secs_f64(),
+        steps,
+        locks,
+        commits_held: taken.commits_held,
+        capture: manifest.capture,
+        coordinates: manifest.coordinates,
+        notes,
+    })
+}

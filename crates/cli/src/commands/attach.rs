@@ -1,0 +1,144 @@
+//! `reseed attach`.
+
+use reseed_io::Progress;
+use reseed_repository::Manifest;
+use reseed_server::attach::{AttachOptions, Broken, Outcome as Ended, Step};
+use reseed_server::handover::{HandoverOptions, SourcePassword};
+use reseed_server::{ConnectOptions, Purpose, Server, Stop};
+use serde::Serialize;
+
+use super::summary::line;
+use super::{Session, connect, hand_over, sets};
+use crate::args::AttachArgs;
+use crate::exit::Outcome;
+use crate::failure::{self, Failure};
+use crate::out;
+use crate::units::Time;
+
+const MYSQL_PORT: u16 = 3306;
+
+pub fn run(args: &AttachArgs, session: &Session) -> Result<Outcome, Failure> {
+    let set = sets::open(&args.set)?;
+    let manifest = set.manifest();
+    let wanted = hand_over::options(&args.source)?;
+    let handover = hand_over::make(manifest, &wanted)?;
+    let cancel = session.cancel.clone();
+    let stop = Stop::when(move || cancel.is_cancelled());
+    let replica = Server::connect(connect::options(&args.connection)?, stop)
+        .and_then(|server| server.require(Purpose::attach()).map(|()| server))
+        .map_err(|error| failure::server(&error))?;
+    let options = AttachOptions {
+        deadline: args.deadline,
+        source: source(manifest, &wanted),
+        leftovers: manifest.coordinates.channels.clone(),
+        replace: args.replace,
+        ..AttachOptions::default()
+    };
+    session.drawer.start("attaching", None);
+    let ended = replica
+        .attach(&handover, &options, &mut |step| tell(step, session))
+        .map_err(|error| failure::attach(&error))?;
+    session.drawer.finish();
+    let outcome = match &ended {
+        Ended::CaughtUp { .. } => Outcome::Done,
+        Ended::Behind { .. } => Outcome::StillBehind,
+        Ended::Broken(_) => Outcome::ReplicationBroken,
+    };
+    if args.json {
+        out::json(&Document::of(&ended))?;
+    }
+    report(&ended, session, outcome).map_err(|failure| failure.told_as_json(args.json))
+}
+
+/// How to ask the source itself: with the replication account, which sees enough of it.
+fn source(manifest: &Manifest, wanted: &HandoverOptions) -> Option<ConnectOptions> {
+    let channel = manifest.coordinates.channels.first();
+    let host = wanted.source_host.clone().or_else(|| channel.map(|channel| channel.source_host.clone()))?;
+    let user = wanted.source_user.clone().or_else(|| channel.map(|channel| channel.source_user.clone()))?;
+    let SourcePassword::Given(password) = &wanted.password else { return None };
+    let port =
+        wanted.source_port.or_else(|| channel.map(|channel| channel.source_port)).unwrap_or(MYSQL_PORT);
+    Some(ConnectOptions::tcp(host, port, user).with_password(password.reveal()))
+}
+
+fn tell(step: &Step, session: &Session) {
+    match step {
+        Step::Running(what) => session.drawer.status(what),
+        Step::Following { seconds_behind, bytes_left, eta, doing } => {
+            let mut text = match (seconds_behind, bytes_left) {
+                (Some(seconds), _) => format!("{} behind", Time::seconds(*seconds as f64)),
+                (None, Some(bytes)) => format!("{} of binary log behind", crate::units::Size(*bytes)),
+                (None, None) => "following".to_owned(),
+            };
+            if let Some(eta) = eta {
+                text.push_str(&format!(", about {} left", Time(*eta)));
+            }
+            if !doing.is_empty() {
+                text.push_str(&format!(" ({doing})"));
+            }
+            session.drawer.status(&text);
+        }
+    }
+}
+
+fn report(ended: &Ended, session: &Session, outcome: Outcome) -> Result<Outcome, Failure> {
+    match ended {
+        Ended::CaughtUp { after, advice } => {
+            session.drawer.say(&line("caught up", format_args!("after {}", Time(*after))));
+            for statement in advice {
+                session
+                    .drawer
+                    .say(&line("advice", format_args!("{};  -- {}", statement.sql, statement.comment)));
+            }
+            Ok(outcome)
+        }
+        Ended::Behind { seconds_behind, eta } => {
+            let mut message = "the replica works and is still behind at the deadline".to_owned();
+            if let Some(seconds) = seconds_behind {
+                message.push_str(&format!(": {}", Time::seconds(*seconds as f64)));
+            }
+            if let Some(eta) = eta {
+                message.push_str(&format!(", about {} left", Time(*eta)));
+            }
+            Err(Failure::new(outcome, message)
+                .hint("Replication goes on by itself. Look at SHOW REPLICA STATUS."))
+        }
+        Ended::Broken(Broken { channel, error, message, cause, remedy }) => {
+            let at = if channel.is_empty() { String::new() } else { format!(" on channel {channel}") };
+            let number = if *error == 0 { String::new() } else { format!("error {error}: ") };
+            Err(Failure::new(outcome, format!("replication does not run{at}: {number}{message}"))
+                .cause(cause)
+                .hint(remedy))
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+enum Document<'a> {
+    CaughtUp { seconds: f64, advice: Vec<&'a str> },
+    Behind { seconds_behind: Option<u64>, eta_seconds: Option<f64> },
+    Broken { channel: &'a str, error: u32, message: &'a str, cause: &'a str, remedy: &'a str },
+}
+
+impl Document<'_> {
+    fn of(ended: &Ended) -> Document<'_> {
+        match ended {
+            Ended::CaughtUp { after, advice } => Document::CaughtUp {
+                seconds: after.as_secs_f64(),
+                advice: advice.iter().map(|statement| statement.sql.as_str()).collect(),
+            },
+            Ended::Behind { seconds_behind, eta } => Document::Behind {
+                seconds_behind: *seconds_behind,
+                eta_seconds: eta.map(|eta| eta.as_secs_f64()),
+            },
+            Ended::Broken(broken) => Document::Broken {
+                channel: &broken.channel,
+                error: broken.error,
+                message: &broken.message,
+                cause: &broken.cause,
+                remedy: &broken.remedy,
+            },
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Commands about the program itself: completions, man pages, the reference.
+
+use std::path::Path;
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, CompletionsArgs, ManArgs, ReferenceArgs, ReferencePage};
+use crate::exit::{self, Outcome};
+use crate::failure::Failure;
+use crate::{out, reference};
+
+pub fn completions(args: &CompletionsArgs) -> Result<Outcome, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "reseed", &mut script);
+    out::bytes(&script)?;
+    Ok(Outcome::Done)
+}
+
+pub fn man(args: &ManArgs) -> Result<Outcome, Failure> {
+    match &args.dir {
+        Some(dir) => all_pages(dir)?,
+        None => {
+            let page = reference::man_pages()
+                .into_iter()
+                .find(|page| page.command == args.command)
+                .ok_or_else(|| Failure::new(Outcome::Usage, "there is no such command"))?;
+            out::bytes(&page.render().map_err(Failure::stdout)?)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn all_pages(dir: &Path) -> Result<(), Failure> {
+    for page in reference::man_pages() {
+        let path = dir.join(page.file_name());
+        page.render().and_then(|bytes| std::fs::write(&path, bytes)).map_err(|error| {
+            Failure::new(Outcome::Failed, format!("cannot write {}: {error}", path.display()))
+        })?;
+    }
+    Ok(())
+}
+
+pub fn reference(args: &ReferenceArgs) -> Result<Outcome, Failure> {
+    out::text(match args.page {
+        ReferencePage::Options => reference::options(),
+        ReferencePage::ExitCodes => exit::documentation(),
+    })?;
+    Ok(Outcome::Done)
+}

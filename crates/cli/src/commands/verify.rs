@@ -1,0 +1,151 @@
+//! `reseed verify`.
+
+use reseed_repository::{
+    Damage, DamagedSet, Level, Problem, Repository, SetReader, Timestamp, VerifyReport, verify,
+};
+use reseed_restore::{SetSource, verify_pages};
+use serde::Serialize;
+
+use super::{Session, sets};
+use crate::args::{VerifyArgs, VerifyWhich};
+use crate::exit::Outcome;
+use crate::failure::{self, Failure};
+use crate::out;
+use crate::units::{Size, Time};
+
+const MOST_THREADS: usize = 8;
+
+pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
+    let failed = |error| failure::repository(&error);
+    let repository = Repository::open(&args.repo).map_err(failed)?;
+    let level = match (args.quick, args.pages) {
+        (true, _) => Level::Quick,
+        (false, false) => Level::Full,
+        (false, true) => Level::Pages,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.map_or(cores.min(MOST_THREADS), usize::from);
+    let mut results = Vec::new();
+    for set in chosen(args, &repository)? {
+        let began = std::time::Instant::now();
+        let result = match set {
+            Ok(set) => {
+                let mut report =
+                    verify(&set, level, threads, &session.drawer, &session.cancel).map_err(failed)?;
+                if level == Level::Pages && report.is_good() {
+                    pages(&set, threads, &mut report, session)?;
+                }
+                set.keep_result(&report, Timestamp::now()).map_err(failed)?;
+                SetResult::of(&set, &report, began.elapsed().as_secs_f64())
+            }
+            Err(damaged) => SetResult {
+                id: damaged.id.to_string(),
+                level,
+                good: false,
+                bytes: 0,
+                seconds: 0.0,
+                findings: vec![damaged.error.to_string()],
+            },
+        };
+        if !args.json {
+            tell(&result, session)?;
+        }
+        results.push(result);
+    }
+    let good = results.iter().all(|result| result.good);
+    if args.json {
+        out::json(&Document { name: args.name.as_str(), good, sets: results })?;
+    }
+    Ok(if good { Outcome::Done } else { Outcome::SetDamaged })
+}
+
+/// Every page of a set whose bytes are as they were written.
+fn pages(
+    set: &SetReader,
+    threads: usize,
+    report: &mut VerifyReport,
+    session: &Session,
+) -> Result<(), Failure> {
+    let found = SetSource::new(set.clone())
+        .and_then(|source| verify_pages(&source, threads, &session.drawer, &session.cancel))
+        .map_err(|error| failure::restore(&error))?;
+    report.findings.extend(found.bad.iter().map(|bad| {
+        Damage::of_file(bad.path.clone(), Problem::Syntax(format!("{}: {}", bad.page, bad.problem)))
+    }));
+    let more = found.bad_count.saturating_sub(found.bad.len() as u64);
+    if more > 0 {
+        report.findings.push(Damage::of_file("more", Problem::Syntax(format!("{more} further pages"))));
+    }
+    Ok(())
+}
+
+type Chosen = Result<SetReader, DamagedSet>;
+
+fn chosen(args: &VerifyArgs, repository: &Repository) -> Result<Vec<Chosen>, Failure> {
+    let failed = |error| failure::repository(&error);
+    match &args.which {
+        VerifyWhich::One(which) => Ok(vec![Ok(repository.resolve(&args.name, which).map_err(failed)?)]),
+        VerifyWhich::All => {
+            let listing = repository.sets(&args.name).map_err(failed)?;
+            let mut chosen: Vec<Chosen> = Vec::new();
+            for set in &listing.sets {
+                chosen.push(match repository.open_set(&args.name, set.id()) {
+                    Ok(reader) => Ok(reader),
+                    Err(error) => Err(DamagedSet { id: set.id().clone(), dir: set.dir.clone(), error }),
+                });
+            }
+            chosen.extend(listing.damaged.into_iter().map(Err));
+            Ok(chosen)
+        }
+    }
+}
+
+/// A good set is a line unless the user wants quiet; damage is told always, as the result that it is.
+fn tell(result: &SetResult, session: &Session) -> Result<(), Failure> {
+    if result.good {
+        session.drawer.say(&format!(
+            "{}: nothing wrong ({}, {} read in {})",
+            result.id,
+            sets::level(result.level),
+            Size(result.bytes),
+            Time::seconds(result.seconds)
+        ));
+        return Ok(());
+    }
+    let mut text = format!("{}: DAMAGED\n", result.id);
+    for finding in &result.findings {
+        text.push_str(&format!("  {finding}\n"));
+    }
+    session.drawer.hidden(|| out::text(text))
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    name: &'a str,
+    good: bool,
+    sets: Vec<SetResult>,
+}
+
+#[derive(Serialize)]
+struct SetResult {
+    id: String,
+    level: Level,
+    good: bool,
+    /// Stored bytes that were read.
+    bytes: u64,
+    seconds: f64,
+    findings: Vec<String>,
+}
+
+impl SetResult {
+    fn of(set: &SetReader, report: &VerifyReport, seconds: f64) -> SetResult {
+        SetResult {
+            id: set.id().to_string(),
+            level: report.level,
+            good: report.is_good(),
+            bytes: report.bytes,
+            seconds,
+            findings: report.findings.iter().map(ToString::to_string).collect(),
+        }
+    }
+}

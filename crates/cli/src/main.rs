@@ -1,0 +1,73 @@
+//! The `reseed` program: from a command line to one call of a library, and back to text, JSON and an exit code.
+//! It must never know what a page or an SQL statement looks like.
+
+mod args;
+mod commands;
+mod draw;
+mod exit;
+mod failure;
+mod log;
+mod out;
+mod reference;
+mod signals;
+mod units;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use reseed_io::Cancel;
+
+use crate::args::Cli;
+use crate::commands::Session;
+use crate::draw::{Drawer, Style};
+use crate::exit::Outcome;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let drawer = Drawer::new(Style::of_stderr(cli.global.quiet));
+    log::start(cli.global.log_level, &drawer);
+    let cancel = Cancel::new();
+    if let Err(error) = signals::watch(&cancel) {
+        return report(&Failure::new(Outcome::Failed, format!("cannot watch for signals: {error}")), false);
+    }
+    let json = cli.command.wants_json();
+    let session = Session { drawer: drawer.clone(), cancel };
+    let result = commands::run(&cli.command, &session);
+    drawer.close();
+    match result {
+        Ok(code) => code,
+        Err(failure) => report(&failure, json),
+    }
+}
+
+/// What clap has to say: help and version go to stdout and are no failure.
+fn usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match printed {
+            Err(gone) if gone.kind() != std::io::ErrorKind::BrokenPipe => Outcome::Failed.into(),
+            _ => Outcome::Done.into(),
+        },
+        _ => Outcome::Usage.into(),
+    }
+}
+
+/// The one summary of a failed run: on stderr for people, and on stdout as JSON where that was asked for.
+fn report(failure: &Failure, json: bool) -> ExitCode {
+    if failure.is_closed_pipe() {
+        // Whoever read has what it wanted, as in `reseed list | head -1`.
+        return Outcome::Done.into();
+    }
+    // stderr may be closed; the exit code still tells.
+    let _ = write!(std::io::stderr().lock(), "{failure}");
+    if json && let Some(document) = failure.document() {
+        let _ = out::json(&document);
+    }
+    failure.outcome.into()
+}

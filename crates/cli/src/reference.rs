@@ -1,0 +1,226 @@
+//! The reference of all options as Markdown, and the man pages, from the one definition of the options.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, ArgAction, Command, CommandFactory};
+
+use crate::args::Cli;
+
+/// docs/reference/options.md. A test fails when the file differs from this.
+pub fn options() -> String {
+    let mut root = Cli::command();
+    root.build();
+    let mut text = String::from(
+        "# Commands and options\n\n\
+         Generated from the program's own definitions by `reseed reference options`; do not edit.\n\n",
+    );
+    let _ = writeln!(text, "## Options of every command\n");
+    table(&mut text, root.get_arguments().filter(|arg| arg.is_global_set()));
+    for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
+        section(&mut text, command, "reseed");
+    }
+    text
+}
+
+fn section(text: &mut String, command: &Command, parent: &str) {
+    let name = format!("{parent} {}", command.get_name());
+    let about = command.get_long_about().or_else(|| command.get_about()).map(ToString::to_string);
+    let _ = writeln!(text, "\n## {name}\n");
+    if let Some(about) = about {
+        let _ = writeln!(text, "{}\n", about.trim());
+    }
+    let usage = command.clone().bin_name(&name).render_usage().to_string();
+    let _ = writeln!(text, "    {}\n", usage.trim_start_matches("Usage: ").trim());
+    table(text, command.get_arguments().filter(|arg| !arg.is_global_set()));
+    if let Some(examples) = command.get_after_long_help() {
+        let mut lines = examples.to_string();
+        lines = lines.trim_start_matches("Examples:\n").to_owned();
+        let _ = writeln!(text, "\nExamples:\n");
+        for line in lines.lines() {
+            let _ = writeln!(text, "    {}", line.strip_prefix("  ").unwrap_or(line));
+        }
+    }
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        section(text, sub, &name);
+    }
+}
+
+fn table<'a>(text: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
+    let _ = writeln!(text, "| option | meaning |\n|---|---|");
+    for argument in arguments.filter(|arg| !arg.is_hide_set() && arg.get_id() != "help") {
+        let _ = writeln!(text, "| {} | {} |", spelling(argument), meaning(argument));
+    }
+}
+
+fn spelling(argument: &Arg) -> String {
+    let values = match argument.get_action() {
+        ArgAction::Set | ArgAction::Append => argument
+            .get_value_names()
+            .map(|names| names.iter().map(|name| name.to_string()).collect::<Vec<_>>().join(" "))
+            .unwrap_or_default(),
+        _ => String::new(),
+    };
+    let short = argument.get_short().map(|short| format!(", `-{short}`")).unwrap_or_default();
+    match argument.get_long() {
+        Some(long) if values.is_empty() => format!("`--{long}`{short}"),
+        Some(long) => format!("`--{long} {values}`{short}"),
+        None => format!("`{values}`"),
+    }
+}
+
+fn meaning(argument: &Arg) -> String {
+    let help =
+        argument.get_long_help().or_else(|| argument.get_help()).map(ToString::to_string).unwrap_or_default();
+    let paragraphs =
+        help.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let sentences: Vec<String> = paragraphs.map(|text| text.trim_end_matches('.').to_owned()).collect();
+    let mut text = sentences.join(". ").replace('|', "\\|");
+    let possible = argument.get_possible_values();
+    let takes_value = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
+    if takes_value && !possible.is_empty() {
+        let values = possible.iter().filter(|value| !value.is_hide_set()).map(|value| {
+            let help = value.get_help().map(|help| format!(" ({help})")).unwrap_or_default();
+            format!("`{}`{help}", value.get_name())
+        });
+        let _ = write!(text, ". Values: {}", values.collect::<Vec<_>>().join(", "));
+    }
+    if takes_value && !argument.get_default_values().is_empty() {
+        let defaults =
+            argument.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy()));
+        let _ = write!(text, ". Default: {}", defaults.collect::<Vec<_>>().join(", "));
+    }
+    text
+}
+
+/// The man page of `reseed` or of one of its commands.
+#[derive(Debug)]
+pub struct ManPage {
+    /// `None` for the program's own page.
+    pub command: Option<String>,
+    definition: Command,
+}
+
+impl ManPage {
+    pub fn file_name(&self) -> String {
+        match &self.command {
+            Some(command) => format!("reseed-{command}.1"),
+            None => "reseed.1".to_owned(),
+        }
+    }
+
+    /// # Errors
+    /// Never in practice: it is written into memory.
+    pub fn render(&self) -> std::io::Result<Vec<u8>> {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(self.definition.clone()).render(&mut page)?;
+        Ok(page)
+    }
+}
+
+pub fn man_pages() -> Vec<ManPage> {
+    let mut root = Cli::command();
+    root.build();
+    let mut pages = vec![ManPage { command: None, definition: root.clone() }];
+    for sub in root.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        let command = sub.get_name().to_owned();
+        pages.push(ManPage { command: Some(command), definition: sub.clone() });
+    }
+    pages
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::{CommandFactory, Parser};
+
+    use crate::args::Cli;
+
+    #[test]
+    fn definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_reference_is_up_to_date() {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
+        for (file, fresh) in
+            [("options.md", super::options()), ("exit-codes.md", crate::exit::documentation())]
+        {
+            let stored = std::fs::read_to_string(docs.join(file)).unwrap_or_default();
+            assert!(
+                stored == fresh,
+                "docs/reference/{file} is out of date: `cargo run -p reseed -- reference {}` prints it anew",
+                file.trim_end_matches(".md")
+            );
+        }
+    }
+
+    /// The `reseed …` command lines in a text, continued lines joined, up to a pipe, a redirection or a remark.
+    fn command_lines(text: &str) -> Vec<Vec<String>> {
+        let mut found = Vec::new();
+        for line in text.replace("\\\n", " ").lines() {
+            let line = line.trim_start_matches("0 * * * * root ");
+            let Some(at) = line.find("reseed ") else { continue };
+            let before = line.get(..at).unwrap_or_default();
+            let a_command = before.is_empty() || before.ends_with("    ") || before.ends_with(" root ");
+            if !line.starts_with("  ") || !a_command || line.contains('…') {
+                continue;
+            }
+            let mut words: Vec<String> = Vec::new();
+            let mut quoted = false;
+            for piece in line.get(at..).unwrap_or_default().split('\'') {
+                if quoted {
+                    words.push(piece.to_owned());
+                } else {
+                    words.extend(piece.split_whitespace().map(str::to_owned));
+                }
+                quoted = !quoted;
+            }
+            let end = words.iter().position(|word| matches!(word.as_str(), "|" | ">" | "#" | "&&"));
+            words.truncate(end.unwrap_or(words.len()));
+            found.push(words);
+        }
+        found
+    }
+
+    #[test]
+    fn commands_in_documents_and_examples_are_understood() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut texts: Vec<(String, String)> = Vec::new();
+        for folder in ["", "docs", "docs/runbooks", "packaging"] {
+            for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "md") {
+                    texts.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+                }
+            }
+        }
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            texts.push((command.get_name().to_owned(), help));
+        }
+        let mut checked = 0;
+        for (place, text) in texts {
+            for words in command_lines(&text) {
+                let parsed = Cli::try_parse_from(&words);
+                assert!(parsed.is_ok(), "{place}: {}: {}", words.join(" "), parsed.unwrap_err());
+                checked += 1;
+            }
+        }
+        assert!(checked > 40, "only {checked} command lines were found");
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:"), "reseed {} --help has no examples", command.get_name());
+            assert!(
+                help.contains(&format!("reseed {}", command.get_name())),
+                "{}: {help}",
+                command.get_name()
+            );
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The program as it meets a person: help, version, usage errors, what a failure looks like, what goes to which stream.
+
+use std::process::Command;
+
+fn reseed() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reseed"));
+    // Neither this machine's option files nor its terminal may have a say.
+    command.env_clear().env("HOME", "/nonexistent").env("COLUMNS", "100");
+    command
+}
+
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(args: &[&str]) -> Ran {
+    // A program that cannot be started has the code -1, which no test expects.
+    let Ok(output) = reseed().args(args).output() else {
+        return Ran { code: -1, stdout: String::new(), stderr: String::new() };
+    };
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[test]
+fn help_of_every_command() {
+    let top = run(&["--help"]);
+    assert_eq!(top.code, 0);
+    assert_eq!(top.stderr, "");
+    insta::assert_snapshot!("help", top.stdout);
+    for command in [
+        "backup",
+        "restore",
+        "clone",
+        "hand-over",
+        "attach",
+        "list",
+        "show",
+        "verify",
+        "export",
+        "pin",
+        "unpin",
+        "expire",
+        "check",
+        "completions",
+        "man",
+    ] {
+        let help = run(&[command, "--help"]);
+        assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{command}");
+        insta::assert_snapshot!(format!("help-{command}"), help.stdout);
+    }
+}
+
+#[test]
+fn nothing_typed_shows_the_help_as_a_usage_error() {
+    let nothing = run(&[]);
+    assert_eq!(nothing.code, 2);
+    assert_eq!(nothing.stdout, "");
+    assert!(nothing.stderr.contains("Usage: reseed"));
+}
+
+#[test]
+fn wrong_options_are_usage_errors() {
+    for args in [
+        &["backup"][..],
+        &["no-such-command"],
+        &["backup", "--repo", "/r", "--name", "../x"],
+        &["backup", "--repo", "/r", "--name", "x", "--compress", "zstd:99"],
+        &["backup", "--repo", "/r", "--name", "x", "--rate", "fast"],
+        &["backup", "--repo", "/r", "--name", "x", "--lock-wait", "soon"],
+        &["backup", "--repo", "/r", "--name", "x", "--password", "secret"],
+        &["backup", "--repo", "/r", "--name", "x", "--kill-blockers", "all"],
+        &["restore", "--repo", "/r", "--name", "x", "newest", "--datadir", "/d"],
+        &["restore", "--repo", "/r", "--name", "x", "latest"],
+        &["restore", "--repo", "/r", "--name", "x", "latest", "--datadir", "/d", "--map", "a=b"],
+    ] {
+        let ran = run(args);
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "", "{args:?}");
+        assert!(ran.stderr.starts_with("error: "), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("repo");
+    let repo_text = repo.to_str().unwrap();
+    let ran = run(&[
+        "backup",
+        "--repo",
+        repo_text,
+        "--name",
+        "db1",
+        "--no-defaults",
+        "--socket",
+        "/nonexistent/s.sock",
+    ]);
+    assert_eq!(ran.code, 3);
+    assert_eq!(ran.stdout, "");
+    insta::assert_snapshot!("error-connect", ran.stderr);
+    assert!(!repo.exists(), "a repository was made for nothing");
+}
+
+#[test]
+fn a_failure_is_json_too_where_json_was_asked_for() {
+    let ran = run(&["list", "--repo", "/nonexistent/repo", "--json"]);
+    assert_eq!(ran.code, 10);
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(document["error"]["exit_code"], 10);
+    insta::assert_snapshot!("error-json", ran.stdout);
+    insta::assert_snapshot!("error-no-repository", ran.stderr);
+}
+
+#[test]
+fn password_files_that_others_may_read_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pw");
+    let with_mode = |mode: u32, text: &str| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let file = file.to_str().unwrap();
+        run(&[
+            "backup",
+            "--repo",
+            "/nonexistent/r",
+            "--name",
+            "x",
+            "--no-defaults",
+            "--socket",
+            "/nonexistent/s.sock",
+            "--password-file",
+            file,
+        ])
+    };
+    let open = with_mode(0o644, "hunter2\n");
+    assert_eq!(open.code, 2);
+    assert!(
+        open.stderr.contains("is open to everybody") && !open.stderr.contains("hunter2"),
+        "{}",
+        open.stderr
+    );
+    assert_eq!(with_mode(0o600, "\n").code, 2);
+    let closed = with_mode(0o600, "hunter2\n");
+    assert_eq!(closed.code, 3, "{}", closed.stderr);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let mut child = reseed()
+        .args(["reference", "options"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    // Either it was done before the pipe was closed, or it noticed: never a panic, never a message.
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn man_pages_of_all_commands_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = run(&["man", "--dir", dir.path().to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for page in ["reseed.1", "reseed-backup.1", "reseed-restore.1", "reseed-hand-over.1"] {
+        let text = std::fs::read_to_string(dir.path().join(page)).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains(".SH OPTIONS"), "{page}: {text}");
+    }
+    assert_eq!(run(&["man", "no-such"]).code, 2);
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        assert_eq!(script.code, 0);
+        assert!(script.stdout.contains("hand-over"), "{shell}");
+    }
+}

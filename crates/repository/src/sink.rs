@@ -1,0 +1,122 @@
+//! What takes a backup's bytes, be it a set being written or a stream: the taker of the backup does not care.
+
+use reseed_terms::PageNo;
+
+use crate::error::RepositoryError;
+use crate::files::{FileEntry, Run};
+use crate::id::SetId;
+use crate::manifest::{Manifest, SetFacts};
+use crate::path::RelPath;
+
+/// One attempt at copying one file. A file that is copied again gets another one: what the index does not name of
+/// the first is then as if it had never been written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileCopy {
+    pub(crate) number: u32,
+    pub(crate) path: RelPath,
+}
+
+impl FileCopy {
+    pub fn path(&self) -> &RelPath {
+        &self.path
+    }
+}
+
+/// Takes one backup. Shared by threads.
+pub trait Sink: Send + Sync {
+    fn id(&self) -> &SetId;
+
+    /// What dead runs had left and was removed before this one began.
+    fn removed(&self) -> &[Removed];
+
+    /// Begins a copy of a file under the name that it has now.
+    fn copy(&self, path: &RelPath) -> FileCopy;
+
+    /// A pack of its own for each copying thread.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn pack(&self) -> Result<Box<dyn PackSink>, RepositoryError>;
+
+    /// Takes the redo; once for each set.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn redo(&self) -> Result<Box<dyn RedoSink>, RepositoryError>;
+
+    /// Makes everything durable, checks what can be checked, and publishes the set, or ends the stream. All packs
+    /// and the redo must have been finished. On error nothing is published.
+    ///
+    /// # Errors
+    /// When the set is not complete, or anything fails.
+    fn finish(self: Box<Self>, facts: SetFacts, files: Vec<FileEntry>) -> Result<Published, RepositoryError>;
+
+    /// Gives up: tells a receiver why, as far as there is one. A set that is dropped stays unpublished anyway.
+    fn abort(self: Box<Self>, reason: &str);
+}
+
+/// Takes the bytes of files.
+pub trait PackSink: Send {
+    /// Stores a stretch of a file and adds its runs (none where all is zeros). Stretches of zeros are left out.
+    /// A run holds at most [`crate::files::MAX_RUN`] bytes; up to that, a buffer becomes one run.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    fn append(
+        &mut self,
+        copy: &FileCopy,
+        at: u64,
+        bytes: &[u8],
+        runs: &mut Vec<Run>,
+    ) -> Result<(), RepositoryError>;
+
+    /// Stores images of the pages `pages` (numbers within the file, ascending), which follow each other in `bytes`.
+    /// At most [`crate::files::MAX_RUN`] bytes; zeros are stored like everything else.
+    ///
+    /// # Errors
+    /// When it cannot be stored, or list and bytes do not fit.
+    fn append_pages(
+        &mut self,
+        copy: &FileCopy,
+        page_size: u32,
+        pages: &[PageNo],
+        bytes: &[u8],
+    ) -> Result<Run, RepositoryError>;
+
+    /// Ends the pack and makes it durable.
+    ///
+    /// # Errors
+    /// When that fails.
+    fn finish(self: Box<Self>) -> Result<(), RepositoryError>;
+}
+
+/// Takes the redo, in order.
+pub trait RedoSink: Send {
+    /// # Errors
+    /// When it cannot be stored.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), RepositoryError>;
+
+    /// Ends the redo and makes it durable.
+    ///
+    /// # Errors
+    /// When that fails.
+    fn finish(self: Box<Self>) -> Result<(), RepositoryError>;
+}
+
+/// Leftovers of a dead run that were removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Name of the directory.
+    pub name: String,
+    pub bytes: u64,
+}
+
+/// A set that is there, or a stream that was sent to its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    pub manifest: Manifest,
+    /// The set's directory; `None` for a stream.
+    pub path: Option<std::path::PathBuf>,
+    /// What dead runs had left and was removed before this one began.
+    pub removed: Vec<Removed>,
+}

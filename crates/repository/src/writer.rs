@@ -1,0 +1,395 @@
+//! A set being written to a directory of the repository. It is called `ID.partial` until it is whole and durable.
+//!
+//! The order is the protocol: packs and redo synced, index written and synced, index and a sample of the runs read
+//! back, manifest written and synced, directory synced, renamed, parent synced. Failpoints, in that order:
+//! `repository.finish`, `repository.index`, `repository.readback`, `repository.manifest`, `repository.publish`,
+//! `repository.published`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use reseed_io::{IoError, Op, write};
+use reseed_terms::PageNo;
+
+use crate::catalog::NameLock;
+use crate::codec::{Encoded, Encoder, entry_name, pages_name, stretches};
+use crate::error::{Incomplete, RepositoryError};
+use crate::files::{FileEntry, MAX_RUN, PageList, Run};
+use crate::id::{SetId, SetKind};
+use crate::index;
+use crate::manifest::{
+    Compression, FORMAT, INDEX, MANIFEST, Manifest, Parent, RedoFile, SetFacts, StoredFile, Totals, pack_name,
+};
+use crate::path::RelPath;
+use crate::reader::SetReader;
+use crate::redo::RedoWriter;
+use crate::sink::{FileCopy, PackSink, Published, RedoSink, Removed, Sink};
+use crate::stored::{FILE_MODE, StoredWriter};
+
+/// How many runs are read back before a set is published.
+const SAMPLE: u64 = 16;
+
+/// What is known of a set before its first byte.
+#[derive(Debug, Clone)]
+pub struct NewSet {
+    /// An incremental set builds on this one; a full set on none.
+    pub parent: Option<Parent>,
+    pub compression: Compression,
+    pub start: Timestamp,
+    /// Read the index and a sample back before publishing.
+    pub read_back: bool,
+}
+
+impl NewSet {
+    pub fn full(start: Timestamp) -> NewSet {
+        NewSet { parent: None, compression: Compression::default(), start, read_back: true }
+    }
+
+    pub fn kind(&self) -> SetKind {
+        if self.parent.is_some() { SetKind::Incremental } else { SetKind::Full }
+    }
+}
+
+/// A set that has a directory but is not published.
+#[derive(Debug)]
+pub struct SetWriter {
+    shared: Arc<Shared>,
+    lock: NameLock,
+    new: NewSet,
+    final_dir: PathBuf,
+    sequence: u64,
+    removed: Vec<Removed>,
+    next_copy: AtomicU32,
+}
+
+/// What packs and redo, which live in threads of their own, report back to.
+#[derive(Debug)]
+struct Shared {
+    id: SetId,
+    dir: PathBuf,
+    compression: Compression,
+    packs: Mutex<Vec<Option<StoredFile>>>,
+    redo: Mutex<Option<RedoFile>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn pass(name: &str, path: &Path) -> Result<(), IoError> {
+    reseed_io::failpoint::hit(name).map_err(|e| IoError::new(Op::Write, path, e))
+}
+
+impl SetWriter {
+    /// `dir` was just made.
+    pub(crate) fn new(
+        lock: NameLock,
+        new: NewSet,
+        id: SetId,
+        dir: PathBuf,
+        final_dir: PathBuf,
+        sequence: u64,
+        removed: Vec<Removed>,
+    ) -> SetWriter {
+        let shared = Shared {
+            id,
+            dir,
+            compression: new.compression,
+            packs: Mutex::new(Vec::new()),
+            redo: Mutex::new(None),
+        };
+        SetWriter {
+            shared: Arc::new(shared),
+            lock,
+            new,
+            final_dir,
+            sequence,
+            removed,
+            next_copy: AtomicU32::new(0),
+        }
+    }
+
+    /// The directory as long as the set is not published.
+    pub fn partial_dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    fn publish(&self, facts: SetFacts, mut files: Vec<FileEntry>) -> Result<Published, RepositoryError> {
+        let dir = &self.shared.dir;
+        pass("repository.finish", dir)?;
+        let packs = self.finished_packs()?;
+        let redo = locked(&self.shared.redo).take().ok_or(Incomplete::Redo)?;
+        if redo.raw != facts.capture.bytes {
+            return Err(Incomplete::RedoLength { captured: redo.raw, expected: facts.capture.bytes }.into());
+        }
+        let totals = index::check(&mut files, |run| {
+            let pack = usize::try_from(run.pack).ok().and_then(|number| packs.get(number));
+            let end = run.offset.checked_add(u64::from(run.stored));
+            pack.is_some_and(|pack| end.is_some_and(|end| end <= pack.size))
+        })?;
+        pass("repository.index", dir)?;
+        let index = index::write_compressed(files, StoredWriter::create(dir, INDEX)?)?.finish()?;
+        let manifest = self.manifest(facts, totals, index, redo, packs);
+        if self.new.read_back {
+            pass("repository.readback", dir)?;
+            read_back(dir, &manifest)?;
+        }
+        self.lock.set_doing("publishing")?;
+        pass("repository.manifest", dir)?;
+        let (text, hash) = manifest.to_text().map_err(|e| RepositoryError::Compress(e.into()))?;
+        let out = write::OutFile::create_new(&dir.join(MANIFEST), FILE_MODE)?;
+        out.write_all_at(0, text.as_bytes())?;
+        out.sync()?;
+        write::sync_dir(dir)?;
+        pass("repository.publish", dir)?;
+        write::rename_new(dir, &self.final_dir)?;
+        pass("repository.published", &self.final_dir)?;
+        let _ = hash;
+        Ok(Published { manifest, path: Some(self.final_dir.clone()), removed: self.removed.clone() })
+    }
+
+    fn finished_packs(&self) -> Result<Vec<StoredFile>, Incomplete> {
+        let packs = locked(&self.shared.packs);
+        let finished = packs.iter().zip(0..);
+        finished.map(|(pack, number)| pack.clone().ok_or(Incomplete::Pack { number })).collect()
+    }
+
+    fn manifest(
+        &self,
+        facts: SetFacts,
+        totals: Totals,
+        index: StoredFile,
+        redo: RedoFile,
+        packs: Vec<StoredFile>,
+    ) -> Manifest {
+        let stored = packs.iter().map(|pack| pack.size).sum::<u64>() + redo.stored.size + index.size;
+        let start = Start {
+            id: self.shared.id.clone(),
+            sequence: self.sequence,
+            name: self.lock.name().clone(),
+            new: self.new.clone(),
+        };
+        start.manifest(facts, Totals { stored, ..totals }, index, redo, packs)
+    }
+}
+
+/// The part of a manifest that is known when the set begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Start {
+    pub id: SetId,
+    pub sequence: u64,
+    pub name: crate::id::ServerName,
+    pub new: NewSet,
+}
+
+impl Start {
+    pub(crate) fn manifest(
+        self,
+        facts: SetFacts,
+        totals: Totals,
+        index: StoredFile,
+        redo: RedoFile,
+        packs: Vec<StoredFile>,
+    ) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            tool: concat!("reseed ", env!("CARGO_PKG_VERSION")).to_owned(),
+            id: self.id,
+            name: self.name,
+            kind: self.new.kind(),
+            sequence: self.sequence,
+            parent: self.new.parent,
+            start: self.new.start,
+            end: facts.end,
+            server: facts.server,
+            capture: facts.capture,
+            coordinates: facts.coordinates,
+            locks: facts.locks,
+            notes: facts.notes,
+            owner: facts.owner,
+            scan: facts.scan,
+            compression: self.new.compression,
+            totals,
+            index,
+            redo,
+            packs,
+        }
+    }
+}
+
+/// Reads the index and some runs from the disk as restore would.
+fn read_back(dir: &Path, manifest: &Manifest) -> Result<(), RepositoryError> {
+    let set = SetReader::of_parts(dir.to_owned(), manifest.clone());
+    set.check_sizes()?;
+    let mut runs = set.runs()?;
+    let mut raw = Vec::new();
+    let step = manifest.totals.runs.div_ceil(SAMPLE).max(1);
+    let mut nth = 0;
+    for file in set.files()? {
+        let file = file?;
+        for run in &file.runs {
+            if nth % step == 0 {
+                runs.read(&file.path, run, &mut raw)?;
+            }
+            nth += 1;
+        }
+    }
+    Ok(())
+}
+
+impl Sink for SetWriter {
+    fn id(&self) -> &SetId {
+        &self.shared.id
+    }
+
+    fn removed(&self) -> &[Removed] {
+        &self.removed
+    }
+
+    fn copy(&self, path: &RelPath) -> FileCopy {
+        FileCopy { number: self.next_copy.fetch_add(1, Ordering::Relaxed), path: path.clone() }
+    }
+
+    fn pack(&self) -> Result<Box<dyn PackSink>, RepositoryError> {
+        let encoder = Encoder::new(self.shared.compression)?;
+        let mut packs = locked(&self.shared.packs);
+        let number = packs.len() as u32;
+        let file = StoredWriter::create(&self.shared.dir, &pack_name(number, self.shared.compression))?;
+        packs.push(None);
+        drop(packs);
+        Ok(Box::new(PackWriter { shared: Arc::clone(&self.shared), number, file, encoder }))
+    }
+
+    fn redo(&self) -> Result<Box<dyn RedoSink>, RepositoryError> {
+        let writer = RedoWriter::create(&self.shared.dir, self.shared.compression)?;
+        Ok(Box::new(RedoPart { shared: Arc::clone(&self.shared), writer }))
+    }
+
+    fn finish(self: Box<Self>, facts: SetFacts, files: Vec<FileEntry>) -> Result<Published, RepositoryError> {
+        self.publish(facts, files)
+    }
+
+    fn abort(self: Box<Self>, _reason: &str) {}
+}
+
+/// One pack; each copying thread has its own.
+#[derive(Debug)]
+struct PackWriter {
+    shared: Arc<Shared>,
+    number: u32,
+    file: StoredWriter,
+    encoder: Encoder,
+}
+
+/// Appends one run to a pack.
+fn store(
+    file: &mut StoredWriter,
+    pack: u32,
+    at: u64,
+    raw: usize,
+    encoded: &Encoded<'_>,
+) -> Result<Run, IoError> {
+    let offset = file.len();
+    for part in encoded.parts {
+        file.append(part)?;
+    }
+    Ok(record(pack, offset, at, raw, encoded))
+}
+
+pub(crate) fn record(pack: u32, offset: u64, at: u64, raw: usize, encoded: &Encoded<'_>) -> Run {
+    Run {
+        pack,
+        offset,
+        stored: encoded.stored,
+        head: encoded.head,
+        at,
+        raw: raw as u32,
+        hash: encoded.hash,
+        stored_hash: encoded.stored_hash,
+        pages: None,
+    }
+}
+
+/// The stretches of a buffer that become runs: no zeros, none longer than a run may be.
+pub(crate) fn run_bounds(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    stretches(bytes).into_iter().flat_map(move |(start, end)| {
+        let stretch = bytes.get(start..end).unwrap_or_default();
+        (start..).step_by(MAX_RUN).zip(stretch.chunks(MAX_RUN))
+    })
+}
+
+/// Checks that the bytes are whole pages, as many as the list has.
+pub(crate) fn page_list(
+    copy: &FileCopy,
+    page_size: u32,
+    pages: &[PageNo],
+    bytes: &[u8],
+) -> Result<(PageList, u32), Incomplete> {
+    let misfit = || Incomplete::Pages { path: copy.path.clone() };
+    let list = PageList::from_numbers(pages.iter().map(|page| page.0)).ok_or_else(misfit)?;
+    let first = pages.first().ok_or_else(misfit)?.0;
+    let expected = pages.len() as u64 * u64::from(page_size);
+    if bytes.len() as u64 != expected || bytes.len() > MAX_RUN { Err(misfit()) } else { Ok((list, first)) }
+}
+
+impl PackSink for PackWriter {
+    fn append(
+        &mut self,
+        copy: &FileCopy,
+        at: u64,
+        bytes: &[u8],
+        runs: &mut Vec<Run>,
+    ) -> Result<(), RepositoryError> {
+        for (start, raw) in run_bounds(bytes) {
+            let at = at.saturating_add(start as u64);
+            let encoded = self.encoder.encode(&entry_name(&copy.path, at), raw)?;
+            runs.push(store(&mut self.file, self.number, at, raw.len(), &encoded)?);
+        }
+        Ok(())
+    }
+
+    fn append_pages(
+        &mut self,
+        copy: &FileCopy,
+        page_size: u32,
+        pages: &[PageNo],
+        bytes: &[u8],
+    ) -> Result<Run, RepositoryError> {
+        let (list, first) = page_list(copy, page_size, pages, bytes)?;
+        let at = u64::from(first) * u64::from(page_size);
+        let encoded = self.encoder.encode(&pages_name(&copy.path, first), bytes)?;
+        let run = store(&mut self.file, self.number, at, bytes.len(), &encoded)?;
+        Ok(Run { pages: Some(list), ..run })
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), RepositoryError> {
+        let PackWriter { shared, number, mut file, mut encoder } = *self;
+        file.append(encoder.end()?)?;
+        let stored = file.finish()?;
+        let mut packs = locked(&shared.packs);
+        if let Some(slot) = packs.get_mut(number as usize) {
+            *slot = Some(stored);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct RedoPart {
+    shared: Arc<Shared>,
+    writer: RedoWriter,
+}
+
+impl RedoSink for RedoPart {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), RepositoryError> {
+        self.writer.write(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), RepositoryError> {
+        let redo = self.writer.finish()?;
+        *locked(&self.shared.redo) = Some(redo);
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! What a restore is asked to do. Plain values: what was typed is the command line's matter.
+
+use std::path::PathBuf;
+
+/// What to do with a datadir that is not empty. A datadir with a running server on it is always refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Occupied {
+    #[default]
+    Refuse,
+    /// Rename it beside, with a time stamp; put it back if the restore fails.
+    MoveAside,
+}
+
+/// Who brings the pages up to the set's last LSN.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Apply {
+    /// reseed, in the pass that writes the datadir.
+    #[default]
+    Native,
+    /// The server, at its start: the redo is laid down in the server's own format.
+    Server,
+}
+
+/// Where files go that lay outside the datadir of the server that was backed up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Outside {
+    /// Into the datadir, where a server finds them.
+    #[default]
+    Inside,
+    /// To where they lay: only right when no living server has files there.
+    Keep,
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub datadir: PathBuf,
+    pub occupied: Occupied,
+    pub apply: Apply,
+    pub outside: Outside,
+    /// Directories of outside files, old and new; the longest old one that fits decides, before `outside` does.
+    pub maps: Vec<(PathBuf, PathBuf)>,
+    /// Owner of everything that is written, as (uid, gid). `None`: of the datadir that was there, or else of its
+    /// parent, when we may; our own otherwise.
+    pub owner: Option<(u32, u32)>,
+    /// Threads that write; 0 chooses.
+    pub threads: usize,
+    /// Bytes that the redo may take in memory, buffers included.
+    pub memory: u64,
+    /// Statements that make the restored server a replica, to be written beside the datadir.
+    pub hand_over: Option<reseed_server::handover::HandoverOptions>,
+    /// Now, in RFC 3339 UTC to the second: names what is moved aside and says who holds the lock since when.
+    pub now: String,
+}

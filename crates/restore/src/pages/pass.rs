@@ -1,0 +1,211 @@
+//! The one pass over a set that is there as a whole: each worker takes a segment, reads its runs, brings its pages
+//! up to date, writes them.
+
+use reseed_innodb::{PageType, SpaceFormat, fil};
+use reseed_io::{IoError, Op};
+use reseed_redo::SpaceId;
+use reseed_terms::Flavour;
+
+use super::patch::{Patcher, Stretch};
+use super::queue::{Queue, Task};
+use super::scene::{Done, Scene, Unit};
+use super::segments::Segment;
+use super::writer::Writer;
+use crate::error::RestoreError;
+use crate::plan::PlannedFile;
+use crate::source::{ReadRun, Source};
+
+/// One worker's own.
+struct Worker<'s> {
+    reader: Box<dyn ReadRun + 's>,
+    patcher: Patcher<'s>,
+    run: Vec<u8>,
+    joined: Vec<u8>,
+}
+
+/// # Errors
+/// The first thing that failed.
+pub fn pass(scene: &Scene<'_>, source: &dyn Source) -> Result<Done, RestoreError> {
+    let units = scene.units();
+    let files = scene.plan.files.iter().zip(&scene.paths);
+    let writers: Vec<Writer> = files.map(|(file, path)| scene.writer(file, path.clone())).collect();
+    let first = units
+        .iter()
+        .enumerate()
+        .filter_map(|(unit, of)| Some(Task { unit, file: *of.files.first()?, segment: 0, first: true }));
+    let queue = Queue::new(first);
+    scene.on_threads(
+        || queue.stop(),
+        |done| {
+            let mut worker = Worker {
+                reader: source.reader()?,
+                patcher: scene.patcher(),
+                run: Vec::new(),
+                joined: Vec::new(),
+            };
+            let result = work(scene, &mut worker, &queue, &units, &writers, done);
+            done.counts.add(worker.patcher.counts);
+            result
+        },
+    )
+}
+
+fn work(
+    scene: &Scene<'_>,
+    worker: &mut Worker<'_>,
+    queue: &Queue,
+    units: &[Unit],
+    writers: &[Writer],
+    done: &mut Done,
+) -> Result<(), RestoreError> {
+    while let Some(task) = queue.next() {
+        scene.cancel.check()?;
+        reseed_io::failpoint!("restore.pages")
+            .map_err(|e| IoError::new(Op::Write, scene.path(task.file), e))?;
+        let (Some(unit), Some(file), Some(writer)) =
+            (units.get(task.unit), scene.plan.files.get(task.file), writers.get(task.file))
+        else {
+            return Err(RestoreError::Worker { what: "the plan of the pass" });
+        };
+        write_segment(scene, worker, task, unit, file, writer, done)?;
+        if task.first {
+            queue.opened(others(scene, task, unit));
+        }
+        if writer.is_last() {
+            writer.finish(scene.final_size(unit, task.file, file, writer.end()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The unit's tasks but the first.
+fn others(scene: &Scene<'_>, first: Task, unit: &Unit) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for &file in &unit.files {
+        let segments = scene.plan.files.get(file).map_or(0, |file| file.segments.len().max(1));
+        let all = (0..segments).map(|segment| Task { unit: first.unit, file, segment, first: false });
+        tasks.extend(all.filter(|task| (task.file, task.segment) != (first.file, first.segment)));
+    }
+    tasks
+}
+
+fn write_segment(
+    scene: &Scene<'_>,
+    worker: &mut Worker<'_>,
+    task: Task,
+    unit: &Unit,
+    file: &PlannedFile<'_>,
+    writer: &Writer,
+    done: &mut Done,
+) -> Result<(), RestoreError> {
+    // Also a file without a byte is made.
+    writer.file()?;
+    if let Some(content) = &file.content {
+        return writer.write(0, content, false);
+    }
+    let Some(segment) = file.segments.get(task.segment) else { return Ok(()) };
+    if let Some(next) =
+        file.segments.get(task.segment + 1).and_then(|next| file.entry.runs.get(next.runs.start))
+    {
+        worker.reader.prefetch(next)?;
+    }
+    let raw = read_segment(worker, file, segment)?;
+    let result = match unit.space {
+        // A tablespace that is written as it was may have pages that leave holes.
+        None => writer.write(segment.bytes.start, &worker.run, file.entry.kind.has_pages()),
+        Some(space) => pages(scene, worker, task, space, unit, file, segment, writer, done),
+    };
+    done.bytes += worker.run.len() as u64;
+    scene.progress.advance(raw);
+    result
+}
+
+#[allow(clippy::too_many_arguments)]
+fn pages(
+    scene: &Scene<'_>,
+    worker: &mut Worker<'_>,
+    task: Task,
+    space: SpaceId,
+    unit: &Unit,
+    file: &PlannedFile<'_>,
+    segment: &Segment,
+    writer: &Writer,
+    done: &mut Done,
+) -> Result<(), RestoreError> {
+    let path = file.entry.path.to_string();
+    let first = segment.pages.start;
+    let bytes = &mut worker.run;
+    let opened = if task.first {
+        let format = worker.patcher.first_page(&path, Stretch { space, first, bytes })?;
+        let opened = scene.open(space, &path, format, bytes)?;
+        if format.is_none() {
+            done.notes.push(format!("{path} has no first page and no redo: it was written as it was"));
+        }
+        *unit.opened.get_or_init(|| opened)
+    } else {
+        *unit.opened.get().ok_or(RestoreError::Worker { what: "the first page of a tablespace" })?
+    };
+    let Some(format) = opened.format else {
+        return writer.write(segment.bytes.start, bytes, true);
+    };
+    let size = format.physical().as_u64();
+    let first_of_file = u64::from(file.entry.first_page);
+    let sparse = has_compressed_page(scene.flavour, &format, bytes);
+    let mut extra = |number: u64, pages: &[u8]| {
+        done.bytes += pages.len() as u64;
+        writer.write((number - first_of_file) * size, pages, false)
+    };
+    worker.patcher.patch(
+        &path,
+        &format,
+        Stretch { space, first, bytes },
+        segment.pages.clone(),
+        &mut extra,
+    )?;
+    writer.write(segment.bytes.start, &worker.run, sparse)
+}
+
+/// Pages that are stored compressed leave a hole behind them. MySQL has no flag for that: there the pages tell.
+fn has_compressed_page(flavour: Flavour, format: &SpaceFormat, bytes: &[u8]) -> bool {
+    format.may_be_page_compressed()
+        && (flavour == Flavour::MariaDb
+            || bytes
+                .chunks_exact(format.physical().bytes())
+                .any(|page| fil::page_type(page) == PageType::MYSQL_COMPRESSED))
+}
+
+/// Puts the segment's bytes into `worker.run` and tells how many were read.
+fn read_segment(
+    worker: &mut Worker<'_>,
+    file: &PlannedFile<'_>,
+    segment: &Segment,
+) -> Result<u64, RestoreError> {
+    let runs = file.entry.runs.get(segment.runs.clone()).unwrap_or_default();
+    let length = usize::try_from(segment.bytes.end - segment.bytes.start).unwrap_or(0);
+    if let [run] = runs
+        && run.at == segment.bytes.start
+    {
+        worker.reader.read(file.entry, run, &mut worker.run)?;
+        let raw = worker.run.len() as u64;
+        worker.run.resize(length, 0);
+        return Ok(raw);
+    }
+    let mut joined = std::mem::take(&mut worker.joined);
+    joined.clear();
+    joined.resize(length, 0);
+    let mut raw = 0;
+    for run in runs {
+        worker.reader.read(file.entry, run, &mut worker.run)?;
+        raw += worker.run.len() as u64;
+        put(&mut joined, run.at - segment.bytes.start, &worker.run);
+    }
+    worker.joined = std::mem::replace(&mut worker.run, joined);
+    Ok(raw)
+}
+
+fn put(into: &mut [u8], at: u64, bytes: &[u8]) {
+    let place = usize::try_from(at).ok().and_then(|at| into.get_mut(at..at.checked_add(bytes.len())?));
+    if let Some(place) = place {
+        place.copy_from_slice(bytes);
+    }
+}

@@ -1,0 +1,399 @@
+//! A restore as steps.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use reseed_innodb::PageSize;
+use reseed_io::{Cancel, IoError, Op, Progress, place, space, write};
+use reseed_redo::mysql::TableMetadata;
+use reseed_redo::{RedoFormat, SpaceId};
+use reseed_repository::{FileEntry, FileKind, Manifest};
+use reseed_server::handover;
+use reseed_terms::Flavour;
+
+use crate::changes::{Budget, Census, Changes};
+use crate::error::RestoreError;
+use crate::layout::{Layout, Place};
+use crate::load::{load, read_through};
+use crate::log::{self, CleanLog};
+use crate::options::{Apply, Options};
+use crate::pages::pass::pass;
+use crate::pages::scene::{Done, Scene};
+use crate::pages::writer::make_directory;
+use crate::plan::{self, Plan, PlannedFile};
+use crate::report::{Report, Steps};
+use crate::source::Source;
+use crate::target::Target;
+
+/// Memory that one worker takes beside the redo: a run, the same joined, what is read from the pack, changes.
+const PER_THREAD: u64 = 16 << 20;
+const MIN_REDO_MEMORY: u64 = 8 << 20;
+
+/// Brings a set back into a datadir.
+///
+/// # Errors
+/// Whatever went wrong; the datadir is then as it was before.
+pub fn run(
+    source: &dyn Source,
+    options: &Options,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Report, RestoreError> {
+    let mut job = Job::new(options, progress, cancel)?;
+    let manifest = source.manifest();
+    job.check_manifest(manifest)?;
+    job.check_space(source.files())?;
+    job.steps.done("resolve");
+    let mut redo = Redo::load(&job, manifest, || source.redo())?;
+    job.steps.done("redo");
+    let created = redo.created(manifest, source.files());
+    let plan = redo.plan(&job, manifest, source.files(), &created)?;
+    let redo = redo.for_pass();
+    let paths = job.lay_out(&plan)?;
+    progress.start("pages", Some(plan.raw));
+    let done = pass(&redo.scene(&job, manifest, &plan, paths)?, source)?;
+    progress.finish();
+    job.steps.done("pages");
+    redo.write_log(&job, manifest, || source.redo())?;
+    job.conclude(manifest, &plan, &redo, done)
+}
+
+/// One restore under way.
+#[allow(missing_debug_implementations)]
+pub(crate) struct Job<'o> {
+    pub options: &'o Options,
+    pub progress: &'o dyn Progress,
+    pub cancel: &'o Cancel,
+    pub target: Target,
+    pub owner: Option<(u32, u32)>,
+    pub threads: usize,
+    pub steps: Steps,
+    pub notes: Vec<String>,
+}
+
+pub(crate) fn failpoint(name: &str, what: &Path) -> Result<(), RestoreError> {
+    reseed_io::failpoint!(name).map_err(|e| IoError::new(Op::Open, what, e).into())
+}
+
+impl<'o> Job<'o> {
+    /// The datadir is looked at first: nothing is read for one that is refused.
+    pub(crate) fn new(
+        options: &'o Options,
+        progress: &'o dyn Progress,
+        cancel: &'o Cancel,
+    ) -> Result<Job<'o>, RestoreError> {
+        let steps = Steps::new();
+        failpoint("restore.resolve", &options.datadir)?;
+        let mut target = Target::open(options, cancel)?;
+        let notes = target.take_notes();
+        let owner = owner(options, &target);
+        Ok(Job { options, progress, cancel, owner, threads: threads(options), steps, notes, target })
+    }
+
+    /// What can be told from the manifest alone is told before anything is written.
+    pub(crate) fn check_manifest(&self, manifest: &Manifest) -> Result<(), RestoreError> {
+        page_size(manifest)?;
+        self.hand_over(manifest).map(|_| ())
+    }
+
+    fn hand_over(&self, manifest: &Manifest) -> Result<Option<String>, RestoreError> {
+        let Some(wanted) = &self.options.hand_over else { return Ok(None) };
+        let written = handover::statements(&manifest.coordinates, &manifest.server.version, wanted);
+        Ok(Some(written?.to_string()))
+    }
+
+    fn layout(&self) -> Layout<'o> {
+        Layout::new(self.options.outside, &self.options.maps)
+    }
+
+    pub(crate) fn check_space(&self, files: &[FileEntry]) -> Result<(), RestoreError> {
+        let layout = self.layout();
+        let inside = |file: &&FileEntry| {
+            file.kind != FileKind::Directory
+                && matches!(layout.place(&file.path, file.outside.as_ref()), Place::Inside(_))
+        };
+        let needed: u64 = files.iter().filter(inside).map(FileEntry::raw_bytes).sum();
+        let free = space::free(&self.target.data())?.available;
+        if free < needed {
+            return Err(RestoreError::NoSpace { path: self.target.datadir().to_owned(), needed, free });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn budget(&self) -> Budget {
+        let buffers = PER_THREAD * self.threads as u64;
+        let memory = self.options.memory.saturating_sub(buffers).max(MIN_REDO_MEMORY);
+        Budget {
+            memory: usize::try_from(memory).unwrap_or(usize::MAX),
+            spill: self.target.scratch("redo.spill"),
+        }
+    }
+
+    /// Makes the directories, and tells where each file is written.
+    pub(crate) fn lay_out(&mut self, plan: &Plan<'_>) -> Result<Vec<PathBuf>, RestoreError> {
+        let data = self.target.data();
+        for (path, mode) in &plan.directories {
+            make_directory(&data.join(path), *mode, self.owner)?;
+        }
+        let mut path_of = |file: &PlannedFile<'_>| match &file.place {
+            Place::Inside(path) => Ok(data.join(path)),
+            Place::Outside(path) => self.target.outside(&file.entry.path.to_string(), path),
+        };
+        plan.files.iter().map(&mut path_of).collect()
+    }
+
+    /// Links, the datadir's own owner and mode, everything on disk; then the real name.
+    pub(crate) fn conclude(
+        mut self,
+        manifest: &Manifest,
+        plan: &Plan<'_>,
+        redo: &Redo,
+        done: Done,
+    ) -> Result<Report, RestoreError> {
+        self.finish_tree(plan)?;
+        self.steps.done("log");
+        self.cancel.check()?;
+        failpoint("restore.rename", self.target.datadir())?;
+        let datadir = self.target.datadir().to_owned();
+        let statements = self.hand_over(manifest)?;
+        let published = self.target.publish()?;
+        self.steps.done("rename");
+        let mut notes = self.notes;
+        // The datadir is in place: a file beside it that cannot be written does not undo that, and the statements are
+        // in the report too.
+        let hand_over = match statements.as_ref().map(|text| write_hand_over(&datadir, text)) {
+            Some(Ok(path)) => Some(path),
+            Some(Err(error)) => {
+                notes.push(format!("the hand-over was not written beside the datadir: {error}"));
+                None
+            }
+            None => None,
+        };
+        notes.extend(plan.notes.iter().cloned());
+        notes.extend(done.notes);
+        notes.extend(start_notes(manifest, self.options));
+        Ok(Report {
+            datadir,
+            manifest: Box::new(manifest.clone()),
+            files: plan.files.len() as u64,
+            bytes: done.bytes,
+            counts: done.counts,
+            records: redo.changes.records,
+            redo_bytes: manifest.capture.bytes,
+            spilled: redo.changes.spilled,
+            steps: self.steps.finish(),
+            moved_aside: published.moved_aside,
+            hand_over,
+            statements,
+            notes,
+        })
+    }
+
+    pub(crate) fn finish_tree(&self, plan: &Plan<'_>) -> Result<(), RestoreError> {
+        let data = self.target.data();
+        for (link, to) in &plan.links {
+            let link = data.join(link);
+            std::os::unix::fs::symlink(to, &link).map_err(|e| IoError::new(Op::Create, &link, e))?;
+        }
+        if let Some((uid, gid)) = self.owner {
+            write::set_owner(&data, uid, gid)?;
+        }
+        write::set_mode(&data, self.target.mode())?;
+        place::sync_filesystem(&data)?;
+        for directory in self.target.outside_directories() {
+            place::sync_filesystem(&directory)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a set's redo asks for.
+#[derive(Debug)]
+pub(crate) struct Redo {
+    pub changes: Changes,
+    /// `None`: the server applies the redo.
+    clean: Option<CleanLog>,
+    /// Tablespaces without a file, of which the server must be told that they are gone.
+    deleted: Vec<(SpaceId, Vec<u8>)>,
+}
+
+impl Redo {
+    pub(crate) fn load<'r>(
+        job: &Job<'_>,
+        manifest: &Manifest,
+        redo: impl FnOnce() -> Result<Box<dyn Read + Send + 'r>, RestoreError>,
+    ) -> Result<Redo, RestoreError> {
+        job.progress.start("redo", Some(manifest.capture.bytes));
+        let (changes, clean) = match job.options.apply {
+            Apply::Native => {
+                let (changes, metadata): (_, TableMetadata) =
+                    load(redo()?, &manifest.capture, &job.budget(), job.progress, job.cancel)?;
+                (changes, Some(CleanLog::new(manifest, &metadata)?))
+            }
+            Apply::Server => {
+                let mut census = Census::new(manifest.capture.checkpoint);
+                let named = job.target.data();
+                let (progress, cancel) = (job.progress, job.cancel);
+                read_through(
+                    redo()?,
+                    &manifest.capture,
+                    &named,
+                    progress,
+                    cancel,
+                    &mut census,
+                    Census::check,
+                )?;
+                (Changes::of_census(census), None)
+            }
+        };
+        job.progress.finish();
+        Ok(Redo { changes, clean, deleted: Vec::new() })
+    }
+
+    /// Tablespaces to be made from the redo alone. A server makes them itself.
+    pub(crate) fn created(&self, manifest: &Manifest, files: &[FileEntry]) -> Vec<FileEntry> {
+        match self.clean {
+            Some(_) => plan::created(files, manifest.server.version.flavour, &self.changes),
+            None => Vec::new(),
+        }
+    }
+
+    /// What is written where; what the redo says of tablespaces without a file is refused here.
+    pub(crate) fn plan<'s>(
+        &mut self,
+        job: &Job<'_>,
+        manifest: &Manifest,
+        files: &'s [FileEntry],
+        created: &'s [FileEntry],
+    ) -> Result<Plan<'s>, RestoreError> {
+        let flavour = manifest.server.version.flavour;
+        let plan = Plan::new(files, created, flavour, job.layout(), &self.changes)?;
+        let known: HashSet<_> = plan.spaces.iter().map(|space| space.id).collect();
+        let alive = self.changes.spaces().iter().filter(|seen| seen.is_alive(self.changes.voids()));
+        for seen in alive.filter(|seen| !known.contains(&seen.space)) {
+            let temporary =
+                flavour == Flavour::MariaDb && seen.name.as_deref().is_some_and(plan::is_temporary);
+            // Such a server makes the file itself.
+            let by_server = self.clean.is_none()
+                && flavour == Flavour::MariaDb
+                && seen.created
+                && manifest.server.version.at_least(10, 8, 0);
+            if temporary {
+                if self.clean.is_none() {
+                    self.deleted.extend(seen.name.clone().map(|name| (seen.space, name)));
+                }
+            } else if !by_server {
+                let name = seen.name.as_ref().map(|name| String::from_utf8_lossy(name).into_owned());
+                return Err(RestoreError::NoFile { space: seen.space, name, last: seen.last_change });
+            }
+        }
+        Ok(plan)
+    }
+
+    pub(crate) fn scene<'s>(
+        &'s self,
+        job: &'s Job<'_>,
+        manifest: &Manifest,
+        plan: &'s Plan<'s>,
+        paths: Vec<PathBuf>,
+    ) -> Result<Scene<'s>, RestoreError> {
+        Ok(Scene {
+            plan,
+            paths,
+            changes: &self.changes,
+            redo: manifest.capture.format,
+            server_page: page_size(manifest)?,
+            flavour: manifest.server.version.flavour,
+            end: manifest.capture.end,
+            flush_lsn: self.clean.as_ref().and_then(|log| log.flush_lsn),
+            owner: job.owner,
+            threads: job.threads,
+            progress: job.progress,
+            cancel: job.cancel,
+        })
+    }
+
+    pub(crate) fn write_log<'r>(
+        &self,
+        job: &Job<'_>,
+        manifest: &Manifest,
+        redo: impl FnOnce() -> Result<Box<dyn Read + Send + 'r>, RestoreError>,
+    ) -> Result<(), RestoreError> {
+        let data = job.target.data();
+        failpoint("restore.log", &data)?;
+        if manifest.server.version.flavour == Flavour::MySql {
+            log::write_buffer_pool_list(&data, job.owner)?;
+        }
+        match &self.clean {
+            Some(clean) => clean.write(&data, job.owner),
+            None => log::write_for_server(&data, manifest, redo()?, &self.deleted, job.owner, job.cancel),
+        }
+    }
+
+    /// Leaves only what a server needs that applies the redo itself.
+    pub(crate) fn for_pass(self) -> Redo {
+        match self.clean {
+            Some(_) => self,
+            None => Redo { changes: self.changes.into_sizes(), ..self },
+        }
+    }
+}
+
+pub(crate) fn page_size(manifest: &Manifest) -> Result<PageSize, RestoreError> {
+    PageSize::new(u64::from(manifest.server.page_size)).map_err(|e| RestoreError::SetInconsistent {
+        path: "manifest.json".to_owned(),
+        reason: e.to_string(),
+    })
+}
+
+fn write_hand_over(datadir: &Path, text: &str) -> Result<PathBuf, RestoreError> {
+    let mut name = datadir.file_name().unwrap_or_default().to_owned();
+    name.push(".hand-over.sql");
+    let path = datadir.with_file_name(name);
+    write::write_atomic(&path, text.as_bytes(), 0o600)?;
+    Ok(path)
+}
+
+/// As told; or, when we may give files away, the owner of what was there before.
+fn owner(options: &Options, target: &Target) -> Option<(u32, u32)> {
+    options.owner.or_else(|| {
+        let inherited = target.inherited().filter(|_| place::effective_user() == 0)?;
+        Some((inherited.uid, inherited.gid))
+    })
+}
+
+fn threads(options: &Options) -> usize {
+    if options.threads > 0 {
+        return options.threads;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Twice the cores: while one waits for the disk another computes. Fewer when memory is short.
+    let affordable = usize::try_from(options.memory / 2 / PER_THREAD).unwrap_or(usize::MAX);
+    (2 * cores).clamp(4, 16).min(affordable).max(1)
+}
+
+fn start_notes(manifest: &Manifest, options: &Options) -> Vec<String> {
+    let version = &manifest.server.version;
+    let skip = match version.flavour {
+        Flavour::MariaDb => "--skip-slave-start",
+        Flavour::MySql => "--skip-replica-start",
+    };
+    let mut notes = vec![format!(
+        "start {version} or a later release of its series on it, the first time with {skip}: replication that came \
+         along inside the data must not start by itself"
+    )];
+    if options.apply == Apply::Server {
+        notes.push("the server applies the redo itself at its first start; that can take a while".to_owned());
+        if manifest.capture.format == RedoFormat::MariadbBlocks {
+            // The server measures the log by the setting, not by the file.
+            let megabytes = (manifest.capture.bytes / 3 * 4) / (1 << 20) + 1;
+            notes.push(format!("for that start, innodb_log_file_size must be at least {megabytes}M"));
+        }
+    }
+    notes.push(
+        "prepared XA transactions, if there are any, are still prepared: XA RECOVER lists them after the start"
+            .to_owned(),
+    );
+    notes
+}

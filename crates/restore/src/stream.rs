@@ -1,0 +1,295 @@
+//! A restore from a stream: pages are written as they come, into files that are known by number until the stream's
+//! end tells their names; then the redo, which came along, is applied to those pages that it touches. Nothing is
+//! believed before the stream's last mark was read.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use reseed_innodb::bytes::be4;
+use reseed_innodb::{Flavour, SpaceFormat, fsp};
+use reseed_io::{Cancel, DataFile, IoError, Op, OutFile, Progress, ReadMode, write};
+use reseed_repository::{FileEntry, Item, RunDecoder, SetKind, StoredRun, StreamEnd, StreamReader};
+
+use crate::error::RestoreError;
+use crate::options::Options;
+use crate::pages::second::{incoming, second_pass};
+use crate::pages::writer::write_sparse;
+use crate::plan::Plan;
+use crate::report::Report;
+use crate::run::{Job, Redo, failpoint};
+
+const INCOMING: &str = "incoming";
+const SPOOL: &str = "redo.incoming";
+/// Runs that wait for a worker.
+const AHEAD: usize = 4;
+/// Files that are kept open at once.
+const OPEN: usize = 256;
+
+/// Brings a set back that arrives as a stream.
+///
+/// # Errors
+/// Whatever went wrong; the datadir is then as it was before.
+pub fn restore_stream(
+    from: impl Read,
+    options: &Options,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Report, RestoreError> {
+    let mut job = Job::new(options, progress, cancel)?;
+    let mut stream = StreamReader::open(from)?;
+    if stream.head().kind == SetKind::Incremental {
+        return Err(RestoreError::Unsupported {
+            what: "restoring an incremental set from a stream".to_owned(),
+        });
+    }
+    job.steps.done("resolve");
+    let directory = job.target.scratch(INCOMING);
+    write::make_dir(&directory, 0o700)?;
+    let spool = job.target.scratch(SPOOL);
+    progress.start("receive", None);
+    let (end, received) = receive(&mut stream, &directory, &spool, &job)?;
+    progress.finish();
+    job.steps.done("receive");
+    let StreamEnd { manifest, files, .. } = *end;
+    job.check_manifest(&manifest)?;
+
+    let open_spool = || -> Result<Box<dyn Read + Send>, RestoreError> { Ok(Box::new(Spool::open(&spool)?)) };
+    let mut redo = Redo::load(&job, &manifest, open_spool)?;
+    job.steps.done("redo");
+    let created = redo.created(&manifest, &files);
+    let plan = redo.plan(&job, &manifest, &files, &created)?;
+    let redo = redo.for_pass();
+    let paths = job.lay_out(&plan)?;
+    give_names(&plan, &paths, &directory)?;
+    write::remove_tree(&directory)?;
+    progress.start("pages", None);
+    let mut done = second_pass(&redo.scene(&job, &manifest, &plan, paths)?)?;
+    progress.finish();
+    done.bytes += received;
+    job.steps.done("pages");
+    redo.write_log(&job, &manifest, open_spool)?;
+    job.conclude(&manifest, &plan, &redo, done)
+}
+
+/// Takes the whole stream: runs into files, redo into the spool. Tells how many bytes went into files.
+fn receive<R: Read>(
+    stream: &mut StreamReader<R>,
+    directory: &Path,
+    spool: &Path,
+    job: &Job<'_>,
+) -> Result<(Box<StreamEnd>, u64), RestoreError> {
+    let copies = Copies { directory: directory.to_owned(), open: Mutex::default(), bytes: AtomicU64::new(0) };
+    let failed: Mutex<Option<RestoreError>> = Mutex::new(None);
+    let (sender, receiver) = bounded::<StoredRun>(AHEAD);
+    let (back, returned) = bounded::<StoredRun>(AHEAD + job.threads);
+    let stopped = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        for _ in 0..job.threads.max(1) {
+            let mut decoder = stream.decoder()?;
+            let (receiver, back) = (receiver.clone(), back.clone());
+            let (copies, failed, stopped) = (&copies, &failed, &stopped);
+            scope.spawn(move || {
+                if let Err(error) = store(&receiver, &back, &mut decoder, copies, job) {
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    stopped.store(true, Ordering::Release);
+                }
+            });
+        }
+        // The workers' own: when all of them are gone, nothing can be sent.
+        drop(receiver);
+        let result = take(stream, &sender, &returned, spool, job, &stopped);
+        drop(sender);
+        result
+    });
+    // What a worker met came before what the reader met because of it.
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok((result?, copies.bytes.into_inner())),
+    }
+}
+
+fn take<R: Read>(
+    stream: &mut StreamReader<R>,
+    sender: &Sender<StoredRun>,
+    returned: &Receiver<StoredRun>,
+    spool: &Path,
+    job: &Job<'_>,
+    stopped: &AtomicBool,
+) -> Result<Box<StreamEnd>, RestoreError> {
+    let spool = OutFile::create_new(spool, 0o600)?;
+    let mut spooled = 0;
+    loop {
+        job.cancel.check()?;
+        if stopped.load(Ordering::Acquire) {
+            return Err(RestoreError::Stopped);
+        }
+        while let Ok(run) = returned.try_recv() {
+            stream.give_back(run);
+        }
+        match stream.next_item()? {
+            Item::Run(run) => sender.send(run).map_err(|_| RestoreError::Stopped)?,
+            Item::Redo(bytes) => {
+                spool.write_all_at(spooled, &bytes)?;
+                spool.start_writeback(spooled, bytes.len() as u64);
+                spooled += bytes.len() as u64;
+            }
+            Item::End(end) => return Ok(end),
+        }
+    }
+}
+
+/// A worker: decodes runs and writes them.
+fn store(
+    receiver: &Receiver<StoredRun>,
+    back: &Sender<StoredRun>,
+    decoder: &mut RunDecoder,
+    copies: &Copies,
+    job: &Job<'_>,
+) -> Result<(), RestoreError> {
+    let mut bytes = Vec::new();
+    for stored in receiver {
+        job.cancel.check()?;
+        failpoint("restore.receive", &copies.directory)?;
+        decoder.decode(&stored, &mut bytes)?;
+        let run = &stored.run;
+        if run.pages.is_some() {
+            let what = "a stream that holds single pages".to_owned();
+            return Err(RestoreError::Unsupported { what });
+        }
+        let copy = copies.get(run.pack)?;
+        if run.at == 0 && is_page_compressed(&bytes) {
+            copy.sparse.store(true, Ordering::Relaxed);
+        }
+        if copy.sparse.load(Ordering::Relaxed) {
+            write_sparse(&copy.file, run.at, &bytes)?;
+        } else {
+            copy.file.write_all_at(run.at, &bytes)?;
+        }
+        copy.file.start_writeback(run.at, bytes.len() as u64);
+        copies.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        job.progress.advance(bytes.len() as u64);
+        // Full when the reader is behind: then the memory is just freed.
+        let _ = back.try_send(stored);
+    }
+    Ok(())
+}
+
+/// Is this the beginning of a tablespace whose pages leave holes (MariaDB's `page_compressed`)?
+fn is_page_compressed(bytes: &[u8]) -> bool {
+    let same_id = be4(bytes, fsp::SPACE).is_some_and(|id| be4(bytes, 34) == Some(id));
+    let flags = be4(bytes, fsp::FLAGS).filter(|_| same_id && be4(bytes, 4) == Some(0));
+    let format = flags.and_then(|flags| SpaceFormat::from_flags(flags, Flavour::MariaDb).ok());
+    format.is_some_and(|format| format.may_be_page_compressed())
+}
+
+/// The files being filled, by number of the copy.
+struct Copies {
+    directory: PathBuf,
+    open: Mutex<HashMap<u32, Arc<Copy>>>,
+    bytes: AtomicU64,
+}
+
+struct Copy {
+    file: OutFile,
+    sparse: AtomicBool,
+}
+
+impl Copies {
+    fn get(&self, copy: u32) -> Result<Arc<Copy>, RestoreError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&copy) {
+            return Ok(Arc::clone(file));
+        }
+        if open.len() >= OPEN {
+            // Those still being written are opened again when their next run comes.
+            open.clear();
+        }
+        let path = incoming(&self.directory, copy);
+        let (file, sparse) = match OutFile::create_new(&path, 0o600) {
+            Ok(file) => (file, false),
+            Err(e) if e.kind() == Some(std::io::ErrorKind::AlreadyExists) => {
+                let file = OutFile::open(&path)?;
+                let mut head = vec![0; fsp::FLAGS + 4];
+                file.read_at(0, &mut head)?;
+                (file, is_page_compressed(&head))
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let copy_of = Arc::new(Copy { file, sparse: sparse.into() });
+        open.insert(copy, Arc::clone(&copy_of));
+        Ok(copy_of)
+    }
+}
+
+/// Gives each copy that the set's list names the name of its file.
+fn give_names(plan: &Plan<'_>, paths: &[PathBuf], directory: &Path) -> Result<(), RestoreError> {
+    for (file, path) in plan.files.iter().zip(paths) {
+        match (&file.content, copy_of(file.entry)?) {
+            (Some(content), _) => OutFile::create_new(path, 0o600)?.write_all_at(0, content)?,
+            (None, None) => drop(OutFile::create_new(path, 0o600)?),
+            (None, Some(copy)) => rename(&incoming(directory, copy), path)?,
+        }
+    }
+    Ok(())
+}
+
+fn copy_of(entry: &FileEntry) -> Result<Option<u32>, RestoreError> {
+    let Some(first) = entry.runs.first() else { return Ok(None) };
+    if entry.runs.iter().any(|run| run.pack != first.pack) {
+        return Err(RestoreError::SetInconsistent {
+            path: entry.path.to_string(),
+            reason: "its runs belong to different copies".to_owned(),
+        });
+    }
+    Ok(Some(first.pack))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), RestoreError> {
+    match fs::rename(from, to) {
+        Ok(()) => Ok(()),
+        // A file that goes outside the datadir, onto another file system.
+        Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => {
+            let source = DataFile::open(from, ReadMode::Once)?;
+            let target = OutFile::create_new(to, 0o600)?;
+            let mut piece = vec![0; 1 << 20];
+            for segment in source.segments()? {
+                let mut at = segment.offset;
+                while at < segment.offset + segment.len {
+                    let want = usize::try_from((segment.offset + segment.len - at).min(1 << 20)).unwrap_or(0);
+                    let buffer = piece.get_mut(..want).unwrap_or_default();
+                    let read = source.read_at(at, buffer)?;
+                    let Some(read) = buffer.get(..read).filter(|read| !read.is_empty()) else { break };
+                    target.write_all_at(at, read)?;
+                    at += read.len() as u64;
+                }
+            }
+            fs::remove_file(from).map_err(|e| IoError::new(Op::Remove, from, e).into())
+        }
+        Err(e) => Err(IoError::new(Op::Rename, from, e).into()),
+    }
+}
+
+/// The redo as it was received.
+struct Spool {
+    file: DataFile,
+    at: u64,
+}
+
+impl Spool {
+    fn open(path: &Path) -> Result<Spool, RestoreError> {
+        Ok(Spool { file: DataFile::open(path, ReadMode::Cached)?, at: 0 })
+    }
+}
+
+impl Read for Spool {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(self.at, into).map_err(std::io::Error::other)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,24 @@
+//! The kit of the end-to-end tests: real servers, real load, and the oracles that say whether a restored server
+//! is the same as its source.
+//!
+//! It drives reseed as a user does, by its command line, and must never reach into the crates that take or
+//! restore a backup: an oracle that shares code with what it judges proves nothing.
+
+pub mod faults;
+pub mod layout;
+pub mod log;
+pub mod oracle;
+pub mod pages;
+pub mod replication;
+pub mod server;
+pub mod session;
+mod template;
+pub mod tool;
+pub mod trip;
+pub mod workload;
+
+pub use layout::{Family, ServerKind};
+pub use server::{Builder, Kit, Server};
+pub use session::Session;
+pub use tool::{Finished, Reseed};
+pub use trip::Trip;
