@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -38,27 +39,33 @@ pub enum Side {
 
 /// Compares all InnoDB files of both folders.
 pub fn compare(ours: &Path, theirs: &Path, page_size: u32) -> Result<Comparison> {
-    let (left, right) = (innodb_files(ours)?, innodb_files(theirs)?);
+    let (left, mut right) = (innodb_files(ours)?, innodb_files(theirs)?);
     let mut found = Comparison::default();
-    let mut renamed = alone(&right, &left, theirs)?;
-    for (path, file) in alone(&left, &right, ours)? {
-        let space = space_of(&file);
-        let twin = renamed.iter().position(|(_, other)| space != 0 && space_of(other) == space);
-        match twin.map(|index| renamed.swap_remove(index)) {
-            Some((name, _)) => {
+    let mut elsewhere = Vec::new();
+    for (path, space) in left {
+        // The system tablespace and what has no page 0 yet are told by name alone.
+        if right.get(&path) == Some(&space) {
+            right.remove(&path);
+            found.files += 1;
+            compare_file(&path, &ours.join(&path), &theirs.join(&path), page_size, &mut found)
+                .with_context(|| format!("cannot compare {}", path.display()))?;
+        } else {
+            elsewhere.push((path, space));
+        }
+    }
+    for (path, space) in elsewhere {
+        let twin = right.iter().find(|(_, other)| space != 0 && **other == space).map(|(path, _)| path.clone());
+        match twin {
+            Some(name) => {
+                right.remove(&name);
                 *found.exceptions.entry(OTHER_NAME).or_default() += 1;
                 compare_file(&path, &ours.join(&path), &theirs.join(name), page_size, &mut found)?;
             }
-            None => found.lonely(&path, &file, page_size, Side::Ours),
+            None => found.lonely(&path, &ours.join(&path), page_size, Side::Ours)?,
         }
     }
-    for (path, file) in renamed {
-        found.lonely(&path, &file, page_size, Side::Theirs);
-    }
-    for path in left.iter().filter(|path| right.contains(path)) {
-        found.files += 1;
-        compare_file(path, &ours.join(path), &theirs.join(path), page_size, &mut found)
-            .with_context(|| format!("cannot compare {}", path.display()))?;
+    for path in right.keys() {
+        found.lonely(path, &theirs.join(path), page_size, Side::Theirs)?;
     }
     if found.files < 10 {
         bail!("only {} files to compare", found.files);
@@ -69,15 +76,9 @@ pub fn compare(ours: &Path, theirs: &Path, page_size: u32) -> Result<Comparison>
 /// One tablespace, two names: prepare takes steps of a swap of names in the redo for its last name.
 const OTHER_NAME: &str = "file under another name";
 
-/// The files that only one side has a name for, with their content.
-fn alone(these: &[PathBuf], those: &[PathBuf], dir: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
-    let only = these.iter().filter(|path| !those.contains(path));
-    only.map(|path| Ok((path.clone(), fs::read(dir.join(path))?))).collect()
-}
-
-/// Relative paths of tablespaces: what both sides must agree on.
-fn innodb_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+/// Relative paths and space ids of tablespaces: what both sides must agree on.
+fn innodb_files(dir: &Path) -> Result<BTreeMap<PathBuf, u32>> {
+    let mut found = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
@@ -89,23 +90,26 @@ fn innodb_files(dir: &Path) -> Result<Vec<PathBuf>> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let wanted = name.ends_with(".ibd") || name.starts_with("ibdata") || name.starts_with("undo");
             if let (true, Ok(path)) = (wanted, entry.path().strip_prefix(dir)) {
-                found.push(path.to_owned());
+                found.insert(path.to_owned(), space_of(&entry.path())?);
             }
         }
     }
-    found.sort();
     Ok(found)
 }
 
-fn space_of(file: &[u8]) -> u32 {
-    let id = file.get(34..38).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-    id.unwrap_or(0)
+/// The space id on page 0; 0 of a file that is shorter.
+fn space_of(file: &Path) -> Result<u32> {
+    let mut header = Vec::new();
+    fs::File::open(file)?.take(38).read_to_end(&mut header)?;
+    Ok(header.get(34..38).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes))
 }
 
 impl Comparison {
     /// A file without a counterpart must at least be whole.
-    fn lonely(&mut self, path: &Path, file: &[u8], page_size: u32, side: Side) {
-        let format = identify_page0(file, Flavour::MariaDb).ok().flatten();
+    fn lonely(&mut self, path: &Path, file: &Path, page_size: u32, side: Side) -> Result<()> {
+        let space = space_of(file)?;
+        let file = fs::read(file)?;
+        let format = identify_page0(&file, Flavour::MariaDb).ok().flatten();
         let size = format.as_ref().map_or(page_size as usize, |format| format.physical().bytes());
         if let (Side::Ours, Some(format)) = (side, &format) {
             for (number, page) in (0..).map(PageNo).zip(file.chunks(size)) {
@@ -116,7 +120,8 @@ impl Comparison {
         } else if side == Side::Ours {
             self.differences.push(format!("{}, only in ours, is no tablespace", path.display()));
         }
-        self.by_name.push(ByName { path: path.to_owned(), side, space: space_of(file) });
+        self.by_name.push(ByName { path: path.to_owned(), side, space });
+        Ok(())
     }
 }
 
@@ -128,10 +133,6 @@ fn compare_file(
     found: &mut Comparison,
 ) -> Result<()> {
     let (left, right) = (fs::read(ours)?, fs::read(theirs)?);
-    if space_of(&left) != space_of(&right) {
-        found.lonely(path, &left, page_size, Side::Ours);
-        return Ok(());
-    }
     if left.len() != right.len() {
         found.differences.push(format!(
             "{}: {} bytes in ours, {} in theirs",
