@@ -4,19 +4,25 @@
 //! It drives reseed as a user does, by its command line, and must never reach into the crates that take or
 //! restore a backup: an oracle that shares code with what it judges proves nothing.
 
+pub mod docs;
 pub mod faults;
+pub mod host;
 pub mod layout;
 pub mod log;
 pub mod oracle;
 pub mod pages;
 pub mod replication;
 pub mod server;
+pub mod service;
 pub mod session;
+pub mod table;
 mod template;
 pub mod tool;
 pub mod trip;
 pub mod workload;
 
+pub use docs::{Document, Stage};
+pub use host::Host;
 pub use layout::{Family, ServerKind};
 pub use server::{Builder, Kit, Server};
 pub use session::Session;

@@ -54,7 +54,8 @@ pub fn compare(ours: &Path, theirs: &Path, page_size: u32) -> Result<Comparison>
         }
     }
     for (path, space) in elsewhere {
-        let twin = right.iter().find(|(_, other)| space != 0 && **other == space).map(|(path, _)| path.clone());
+        let twin =
+            right.iter().find(|(_, other)| space != 0 && **other == space).map(|(path, _)| path.clone());
         match twin {
             Some(name) => {
                 right.remove(&name);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::layout::Family;
 use crate::server::{REPLICATION_PASSWORD, REPLICATION_USER, Server};
 use crate::session::Session;
 
@@ -12,27 +13,65 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(300);
 
 /// The statements that start replication of an empty replica from the source's very first event.
 pub fn from_the_beginning(source: &Server) -> Vec<String> {
+    from_the_beginning_at("127.0.0.1", source.port(), source.kind().family)
+}
+
+/// The same, for a source that listens elsewhere.
+pub fn from_the_beginning_at(host: &str, port: u16, family: Family) -> Vec<String> {
     let password = REPLICATION_PASSWORD.replace('\'', "''");
-    let port = source.port();
-    if source.kind().is_mariadb() {
-        vec![
+    match family {
+        Family::MariaDb => vec![
             "SET GLOBAL gtid_slave_pos=''".to_owned(),
             format!(
-                "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='{REPLICATION_USER}', \
+                "CHANGE MASTER TO MASTER_HOST='{host}', MASTER_PORT={port}, MASTER_USER='{REPLICATION_USER}', \
                  MASTER_PASSWORD='{password}', MASTER_USE_GTID=slave_pos"
             ),
             "START SLAVE".to_owned(),
-        ]
-    } else {
-        vec![
+        ],
+        Family::MySql => vec![
             format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, \
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST='{host}', SOURCE_PORT={port}, \
                  SOURCE_USER='{REPLICATION_USER}', SOURCE_PASSWORD='{password}', GET_SOURCE_PUBLIC_KEY=1, \
                  SOURCE_LOG_FILE='binlog.000001', SOURCE_LOG_POS=4"
             ),
             "START REPLICA".to_owned(),
-        ]
+        ],
     }
+}
+
+/// Incident 1236: the replica stood still while the source wrote, and removed what it had written.
+pub fn lose_the_place(source: &Server, replica: &Server) -> Result<()> {
+    let (stop, start) = match source.kind().family {
+        Family::MariaDb => ("STOP SLAVE", "START SLAVE"),
+        Family::MySql => ("STOP REPLICA", "START REPLICA"),
+    };
+    replica.sql(&[stop])?;
+    source.sql(&["CREATE DATABASE missed_by_the_replica", "FLUSH BINARY LOGS", "FLUSH BINARY LOGS"])?;
+    let logs = source.rows("SHOW BINARY LOGS")?;
+    let newest = logs.last().and_then(|log| log.first()).context("no binary log")?;
+    await_that("the source removes its binary logs", || {
+        // The sender of the replica that was stopped may hold its log a little longer.
+        source.sql(&[&format!("PURGE BINARY LOGS TO '{newest}'")])?;
+        Ok(source.rows("SHOW BINARY LOGS")?.len() == 1)
+    })?;
+    replica.sql(&[start])?;
+    let mut session = replica.session()?;
+    await_that("the replica finds that its place is gone", || {
+        let state = status(&mut session, source.kind().is_mariadb())?;
+        Ok(state.get("Last_IO_Error").is_some_and(|error| error.contains("1236")))
+    })
+}
+
+/// Looks again and again until it is so.
+pub fn await_that(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let since = Instant::now();
+    while !so()? {
+        if since.elapsed() > CATCH_UP_LIMIT {
+            bail!("waited too long until {what}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The replica's state, column names as the newer dialect has them.

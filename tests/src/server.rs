@@ -248,6 +248,10 @@ impl Server {
         self.child.as_ref().map(Child::id)
     }
 
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     pub fn builder(&self) -> &Builder {
         &self.builder
     }

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail};
 use crate::server::Server;
 use crate::session::{Session, error_code};
 
-use random::Random;
+pub(crate) use random::Random;
 pub use tables::Table;
 
 /// What the load is made of.
