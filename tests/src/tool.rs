@@ -91,7 +91,8 @@ impl Reseed {
         for name in ["RESEED_FAILPOINTS", "RESEED_SOURCE_PASSWORD", "MYSQL_PWD", "MYSQL_HOST", "RUST_LOG"] {
             command.env_remove(name);
         }
-        command.env("HOME", "/nonexistent").args(args);
+        // Nor on a configuration that this machine may have.
+        command.env("HOME", "/nonexistent").env("RESEED_CONFIG", "/dev/null").args(args);
         Ok(Reseed { command })
     }
 

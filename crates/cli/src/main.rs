@@ -3,6 +3,7 @@
 
 mod args;
 mod commands;
+mod config;
 mod draw;
 mod exit;
 mod failure;
@@ -12,7 +13,9 @@ mod reference;
 mod signals;
 mod units;
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,9 +29,15 @@ use crate::exit::Outcome;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let wants_json = typed.iter().any(|word| word == "--json");
+    let completed = match config::complete(typed) {
+        Ok(completed) => completed,
+        Err(error) => return report(&failure::config(&error), wants_json),
+    };
+    let cli = match Cli::try_parse_from(&completed.words) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, completed.file.as_deref()),
     };
     let drawer = Drawer::new(Style::of_stderr(cli.global.quiet));
     log::start(cli.global.log_level, &drawer);
@@ -38,7 +47,7 @@ fn main() -> ExitCode {
     }
     let json = cli.command.wants_json();
     let session = Session { drawer: drawer.clone(), cancel };
-    let result = commands::run(&cli.command, &session);
+    let result = commands::run(&cli, &session);
     drawer.close();
     match result {
         Ok(code) => code,
@@ -47,14 +56,20 @@ fn main() -> ExitCode {
 }
 
 /// What clap has to say: help and version go to stdout and are no failure.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, config: Option<&Path>) -> ExitCode {
     let printed = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match printed {
             Err(gone) if gone.kind() != std::io::ErrorKind::BrokenPipe => Outcome::Failed.into(),
             _ => Outcome::Done.into(),
         },
-        _ => Outcome::Usage.into(),
+        _ => {
+            if let Some(file) = config {
+                // stderr may be closed; the exit code still tells.
+                let _ = writeln!(std::io::stderr(), "\nValues of {} took part in this.", file.display());
+            }
+            Outcome::Usage.into()
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use crate::args::Cli;
+use crate::config;
 
 /// docs/reference/options.md. A test fails when the file differs from this.
 pub fn options() -> String {
@@ -68,7 +69,7 @@ fn spelling(argument: &Arg) -> String {
     }
 }
 
-fn meaning(argument: &Arg) -> String {
+pub fn meaning(argument: &Arg) -> String {
     let help =
         argument.get_long_help().or_else(|| argument.get_help()).map(ToString::to_string).unwrap_or_default();
     let paragraphs =
@@ -92,40 +93,60 @@ fn meaning(argument: &Arg) -> String {
     text
 }
 
-/// The man page of `reseed` or of one of its commands.
+/// A man page: of `reseed`, of one of its commands, or of its configuration file.
 #[derive(Debug)]
 pub struct ManPage {
-    /// `None` for the program's own page.
-    pub command: Option<String>,
-    definition: Command,
+    /// What it is about; `None` for the program itself.
+    pub topic: Option<String>,
+    pub file_name: String,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Command(Box<Command>),
+    Text(String),
 }
 
 impl ManPage {
-    pub fn file_name(&self) -> String {
-        match &self.command {
-            Some(command) => format!("reseed-{command}.1"),
-            None => "reseed.1".to_owned(),
-        }
-    }
-
     /// # Errors
     /// Never in practice: it is written into memory.
     pub fn render(&self) -> std::io::Result<Vec<u8>> {
-        let mut page = Vec::new();
-        clap_mangen::Man::new(self.definition.clone()).render(&mut page)?;
-        Ok(page)
+        match &self.content {
+            Content::Command(command) => {
+                let mut page = Vec::new();
+                clap_mangen::Man::new((**command).clone()).render(&mut page)?;
+                Ok(page)
+            }
+            Content::Text(text) => Ok(text.clone().into_bytes()),
+        }
     }
 }
 
 pub fn man_pages() -> Vec<ManPage> {
     let mut root = Cli::command();
     root.build();
-    let mut pages = vec![ManPage { command: None, definition: root.clone() }];
-    for sub in root.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-        let command = sub.get_name().to_owned();
-        pages.push(ManPage { command: Some(command), definition: sub.clone() });
-    }
+    let own = Content::Command(Box::new(root.clone()));
+    let mut pages = vec![ManPage { topic: None, file_name: "reseed.1".to_owned(), content: own }];
+    command_pages(&root, "", &mut pages);
+    pages.push(ManPage {
+        topic: Some("reseed.toml".to_owned()),
+        file_name: "reseed.toml.5".to_owned(),
+        content: Content::Text(config::man_page(&root)),
+    });
     pages
+}
+
+fn command_pages(parent: &Command, prefix: &str, pages: &mut Vec<ManPage>) {
+    for command in parent.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let topic = format!("{prefix}{}", command.get_name());
+        command_pages(command, &format!("{topic}-"), pages);
+        pages.push(ManPage {
+            file_name: format!("reseed-{topic}.1"),
+            topic: Some(topic),
+            content: Content::Command(Box::new(command.clone())),
+        });
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +156,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use crate::args::Cli;
+    use crate::config;
 
     #[test]
     fn definitions_are_sound() {
@@ -144,14 +166,17 @@ mod tests {
     #[test]
     fn the_reference_is_up_to_date() {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
-        for (file, fresh) in
-            [("options.md", super::options()), ("exit-codes.md", crate::exit::documentation())]
-        {
+        let root = config::root();
+        for (file, page, fresh) in [
+            ("options.md", "options", super::options()),
+            ("exit-codes.md", "exit-codes", crate::exit::documentation()),
+            ("config.md", "keys", config::reference(&root)),
+            ("../../packaging/reseed.toml", "config", config::example(&root)),
+        ] {
             let stored = std::fs::read_to_string(docs.join(file)).unwrap_or_default();
             assert!(
                 stored == fresh,
-                "docs/reference/{file} is out of date: `cargo run -p reseed -- reference {}` prints it anew",
-                file.trim_end_matches(".md")
+                "docs/reference/{file} is out of date: `cargo run -p reseed -- reference {page}` prints it anew"
             );
         }
     }
@@ -203,7 +228,11 @@ mod tests {
         let mut checked = 0;
         for (place, text) in texts {
             for words in command_lines(&text) {
-                let parsed = Cli::try_parse_from(&words);
+                // As with a configuration that names the repository and the rules.
+                let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/documented.toml");
+                let words: Vec<String> = words.into_iter().chain([format!("--config={file}")]).collect();
+                let completed = config::complete(words.iter().map(Into::into).collect()).unwrap();
+                let parsed = Cli::try_parse_from(&completed.words);
                 assert!(parsed.is_ok(), "{place}: {}: {}", words.join(" "), parsed.unwrap_err());
                 checked += 1;
             }

@@ -5,7 +5,7 @@ use std::process::Command;
 fn reseed() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reseed"));
     // Neither this machine's option files nor its terminal may have a say.
-    command.env_clear().env("HOME", "/nonexistent").env("COLUMNS", "100");
+    command.env_clear().env("HOME", "/nonexistent").env("COLUMNS", "100").env("RESEED_CONFIG", "/dev/null");
     command
 }
 
@@ -47,6 +47,7 @@ fn help_of_every_command() {
         "unpin",
         "expire",
         "check",
+        "config",
         "completions",
         "man",
     ] {

@@ -10,7 +10,8 @@ use crate::workspace;
 
 const PAGE: &str = "docs/reference/errors.md";
 /// Generated or written by the program's own definitions; its tests compare them.
-const PROGRAM_PAGES: &[&str] = &["docs/reference/exit-codes.md", "docs/reference/options.md"];
+const PROGRAM_PAGES: &[&str] =
+    &["docs/reference/config.md", "docs/reference/exit-codes.md", "docs/reference/options.md"];
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ErrorEnum {

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args};
+use clap::Args;
 use reseed_repository::ServerName;
 
 use super::ConnectionArgs;
@@ -10,13 +10,12 @@ use crate::units;
 /// Tell a person or a monitoring system how old the newest backup is, and what will get in the way of the next
 ///
 /// One line, findings below it, and an exit code in the convention of Nagios' plugins: 0 OK, 1 WARNING, 2 CRITICAL,
-/// 3 UNKNOWN. With --repo: the age of the newest restorable set; one that is damaged, or whose chain is broken, does
+/// 3 UNKNOWN. With --age: the age of the newest restorable set; one that is damaged, or whose chain is broken, does
 /// not count. With --server: what in the running server will make a backup wait, a restore drag on or a replica
 /// differ; the session to look at, what it means, and the query that shows it.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("what").multiple(true).required(true),
-    override_usage = "reseed check [--repo <DIR> --name <SERVER> --age <DURATION>] [--server] [OPTIONS]",
+    override_usage = "reseed check [--age <DURATION> --repo <DIR> --name <SERVER>] [--server] [OPTIONS]",
     after_long_help = "\
 Examples:
   reseed check --repo /backup --name db1 --age 90m
@@ -25,23 +24,23 @@ Examples:
 )]
 pub struct CheckArgs {
     /// Directory of the repository
-    #[arg(long, value_name = "DIR", value_parser = super::absolute, group = "what", requires_all = ["name", "age"])]
+    #[arg(long, value_name = "DIR", value_parser = super::absolute)]
     pub repo: Option<PathBuf>,
 
     /// Name of the server in the repository
-    #[arg(long, value_name = "SERVER", requires = "repo")]
+    #[arg(long, value_name = "SERVER")]
     pub name: Option<ServerName>,
 
     /// CRITICAL when the newest restorable set is older
-    #[arg(long, value_name = "DURATION", value_parser = units::duration, requires = "repo")]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub age: Option<Duration>,
 
     /// WARNING when it is older than this
-    #[arg(long, value_name = "DURATION", value_parser = units::duration, requires = "repo")]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, requires = "age")]
     pub warn_age: Option<Duration>,
 
     /// Look at the running server
-    #[arg(long, group = "what")]
+    #[arg(long)]
     pub server: bool,
 
     /// Print one JSON document on stdout

@@ -24,11 +24,11 @@ Examples:
   Install them all:
     reseed man --dir /usr/local/share/man/man1")]
 pub struct ManArgs {
-    /// Print the page of this command; without it that of reseed itself
-    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
-    pub command: Option<String>,
+    /// Print the page of this command, or of `reseed.toml`; without it that of reseed itself
+    #[arg(value_name = "TOPIC", conflicts_with = "dir")]
+    pub topic: Option<String>,
 
-    /// Write the pages of all commands into this directory
+    /// Write all pages into this directory: those of the commands end in .1, that of reseed.toml in .5
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
@@ -44,4 +44,8 @@ pub struct ReferenceArgs {
 pub enum ReferencePage {
     Options,
     ExitCodes,
+    /// The example of a configuration file
+    Config,
+    /// The keys of the configuration file
+    Keys,
 }

@@ -6,6 +6,7 @@ mod attach;
 mod backup;
 mod check;
 mod clone;
+mod config;
 mod connection;
 mod expire;
 mod export;
@@ -24,6 +25,7 @@ pub use attach::AttachArgs;
 pub use backup::{BackupArgs, KillArg, LockArg, LockArgs};
 pub use check::CheckArgs;
 pub use clone::CloneArgs;
+pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};
 pub use connection::ConnectionArgs;
 pub use expire::ExpireArgs;
 pub use export::ExportArgs;
@@ -75,6 +77,17 @@ pub struct GlobalArgs {
     #[arg(long, short, global = true)]
     pub quiet: bool,
 
+    /// Configuration file; default: /etc/reseed/reseed.toml if it is there
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        value_parser = absolute,
+        env = "RESEED_CONFIG",
+        hide_env_values = true
+    )]
+    pub config: Option<PathBuf>,
+
     /// How much to log on stderr
     #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
     pub log_level: LogLevel,
@@ -105,6 +118,7 @@ pub enum Command {
     Unpin(UnpinArgs),
     Expire(ExpireArgs),
     Check(CheckArgs),
+    Config(ConfigArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
     #[command(hide = true)]
@@ -125,6 +139,7 @@ impl Command {
             Command::Export(args) => args.json,
             Command::Expire(args) => args.json,
             Command::Check(args) => args.json,
+            Command::Config(ConfigArgs { what: ConfigCommand::Show(args) }) => args.json,
             Command::HandOver(_)
             | Command::Pin(_)
             | Command::Unpin(_)

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Session, connect};
 use crate::args::CheckArgs;
+use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::out;
 use crate::units::Time;
@@ -46,11 +47,17 @@ impl Status {
 
 pub fn run(args: &CheckArgs, session: &Session) -> Result<ExitCode, Failure> {
     let mut parts = Vec::new();
-    if let (Some(repo), Some(name), Some(age)) = (&args.repo, &args.name, args.age) {
+    if let Some(age) = args.age {
+        let (Some(repo), Some(name)) = (&args.repo, &args.name) else {
+            return Err(usage("--age is about a server's sets: give --repo and --name"));
+        };
         parts.push(backups(repo, name, age, args.warn_age));
     }
     if args.server {
         parts.push(server(args, session));
+    }
+    if parts.is_empty() {
+        return Err(usage("there is nothing to check: give --age, --server or both"));
     }
     let status = parts.iter().map(|part| part.status).max().unwrap_or(Status::Unknown);
     if args.json {
@@ -59,6 +66,10 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<ExitCode, Failure> {
         out::text(told(status, &parts))?;
     }
     Ok(ExitCode::from(status.code()))
+}
+
+fn usage(message: &str) -> Failure {
+    Failure::new(Outcome::Usage, message).hint("`reseed check --help` has examples.")
 }
 
 /// One thing that was checked, and what was found in particular.

@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use crate::args::{Cli, CompletionsArgs, ManArgs, ReferenceArgs, ReferencePage};
 use crate::exit::{self, Outcome};
 use crate::failure::Failure;
-use crate::{out, reference};
+use crate::{config, out, reference};
 
 pub fn completions(args: &CompletionsArgs) -> Result<Outcome, Failure> {
     let mut script = Vec::new();
@@ -22,8 +22,8 @@ pub fn man(args: &ManArgs) -> Result<Outcome, Failure> {
         None => {
             let page = reference::man_pages()
                 .into_iter()
-                .find(|page| page.command == args.command)
-                .ok_or_else(|| Failure::new(Outcome::Usage, "there is no such command"))?;
+                .find(|page| page.topic == args.topic)
+                .ok_or_else(|| Failure::new(Outcome::Usage, "there is no such page"))?;
             out::bytes(&page.render().map_err(Failure::stdout)?)?;
         }
     }
@@ -32,7 +32,7 @@ pub fn man(args: &ManArgs) -> Result<Outcome, Failure> {
 
 fn all_pages(dir: &Path) -> Result<(), Failure> {
     for page in reference::man_pages() {
-        let path = dir.join(page.file_name());
+        let path = dir.join(&page.file_name);
         page.render().and_then(|bytes| std::fs::write(&path, bytes)).map_err(|error| {
             Failure::new(Outcome::Failed, format!("cannot write {}: {error}", path.display()))
         })?;
@@ -44,6 +44,8 @@ pub fn reference(args: &ReferenceArgs) -> Result<Outcome, Failure> {
     out::text(match args.page {
         ReferencePage::Options => reference::options(),
         ReferencePage::ExitCodes => exit::documentation(),
+        ReferencePage::Config => config::example(&config::root()),
+        ReferencePage::Keys => config::reference(&config::root()),
     })?;
     Ok(Outcome::Done)
 }

@@ -4,6 +4,7 @@ mod attach;
 mod backup;
 mod check;
 mod clone;
+mod config;
 mod connect;
 mod expire;
 mod export;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use reseed_io::Cancel;
 use reseed_repository::Timestamp;
 
-use crate::args::Command;
+use crate::args::{Cli, Command};
 use crate::draw::Drawer;
 use crate::failure::Failure;
 
@@ -33,8 +34,8 @@ pub struct Session {
 
 /// # Errors
 /// Whatever ended the command, ready to be shown.
-pub fn run(command: &Command, session: &Session) -> Result<ExitCode, Failure> {
-    let outcome = match command {
+pub fn run(cli: &Cli, session: &Session) -> Result<ExitCode, Failure> {
+    let outcome = match &cli.command {
         Command::Backup(args) => backup::run(args, session),
         Command::Restore(args) => restore::run(args, session),
         Command::Clone(args) => clone::run(args, session),
@@ -49,6 +50,7 @@ pub fn run(command: &Command, session: &Session) -> Result<ExitCode, Failure> {
         Command::Expire(args) => expire::run(args, session),
         // Monitoring systems have a convention of their own.
         Command::Check(args) => return check::run(args, session),
+        Command::Config(args) => config::run(args, cli.global.config.as_deref()),
         Command::Completions(args) => meta::completions(args),
         Command::Man(args) => meta::man(args),
         Command::Reference(args) => meta::reference(args),

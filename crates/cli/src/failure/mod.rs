@@ -4,6 +4,7 @@
 //! variant does not compile before somebody has decided what it means to a script.
 
 mod backup;
+mod config;
 mod io;
 mod repository;
 mod restore;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use crate::exit::Outcome;
 
 pub use backup::backup;
+pub use config::config;
 pub use repository::repository;
 pub use restore::restore;
 pub use server::{attach, handover, options, server};

@@ -12,6 +12,9 @@ pub fn options(error: &OptionsError) -> Failure {
     match error {
         OptionsError::NoSocket { .. } => Failure::of(Outcome::CannotConnect, error)
             .hint("Name the server's socket with --socket, or its address with --host and --port."),
+        OptionsError::OpenPassword { file } => {
+            Failure::of(Outcome::Usage, error).hint(format!("chmod 600 {}", file.display()))
+        }
         OptionsError::Read { .. }
         | OptionsError::NoGroup { .. }
         | OptionsError::BadGroup { .. }

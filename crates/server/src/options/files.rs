@@ -60,6 +60,8 @@ pub enum OptionsError {
     BadGroup { file: PathBuf, line: usize },
     #[error("{value:?} is no value for {option} ({place})")]
     Value { option: String, value: String, place: String },
+    #[error("{} holds a password and is readable by everybody", .file.display())]
+    OpenPassword { file: PathBuf },
     #[error("no server socket was found; looked for {}", .looked_for.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))]
     NoSocket { looked_for: Vec<PathBuf> },
 }
@@ -156,6 +158,9 @@ impl OptionFiles {
         let with_password = self.entries.iter().skip(before).any(|e| {
             e.file == file && e.name == "password" && e.value.as_ref().is_some_and(|v| !v.is_empty())
         });
+        if open && with_password && named {
+            return Err(OptionsError::OpenPassword { file: file.to_owned() });
+        }
         if open && with_password {
             self.warnings.push(format!("{} holds a password and is readable by everybody", file.display()));
         }

@@ -110,6 +110,9 @@ fn files_includes_directories_and_modes() {
     assert!(endless.warnings()[0].contains("nests too deep"));
     assert_eq!(endless.last(&["client"], "port").unwrap().value.as_deref(), Some("1"));
     assert!(matches!(read(dir.path().join("none.cnf")), Err(OptionsError::Read { .. })));
+    let open = write("open.cnf", "[client]\npassword=p\n", 0o644);
+    assert!(matches!(read(open), Err(OptionsError::OpenPassword { .. })));
+    assert!(read(write("closed.cnf", "[client]\npassword=p\n", 0o640)).is_ok());
 }
 
 fn resolve(
