@@ -2,15 +2,11 @@
 //! every server, or a broken replica in the other tests would prove nothing.
 
 use anyhow::Result;
-use reseed_tests::workload::{Shape, Workload};
+use reseed_tests::workload::{Shape, Workload, from_environment};
 use reseed_tests::{Kit, Server, ServerKind, oracle, replication};
 
 /// Enough for each step of the DDL session; a soak sets RESEED_TEST_STATEMENTS and RESEED_TEST_SEED.
 const STATEMENTS: u64 = 8_000;
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 fn proves_itself(name: &str, seed: u64, page_size: u32) -> Result<()> {
     let kind = ServerKind::named(name)?;
@@ -20,8 +16,7 @@ fn proves_itself(name: &str, seed: u64, page_size: u32) -> Result<()> {
     }
     let mut source = Kit::server(name)?.page_size(page_size).start()?;
     let mut replica = Kit::server(name)?.page_size(page_size).server_id(2).start()?;
-    let (goal, seed) =
-        (from_environment("RESEED_TEST_STATEMENTS", STATEMENTS), from_environment("RESEED_TEST_SEED", seed));
+    let goal = from_environment("RESEED_TEST_STATEMENTS", STATEMENTS);
     let workload = Workload::prepare(&source, Shape { mib: 8, ..Shape::seeded(seed) })?;
     let statements = replication::from_the_beginning(&source);
     replica.sql(&statements.iter().map(String::as_str).collect::<Vec<_>>())?;

@@ -268,6 +268,11 @@ fn optimize(worker: &mut Worker, _: u64) -> Result<Outcome> {
         .pick(&["t_compact", "t_words", "t_places", "t_rebuilt"])
         .copied()
         .unwrap_or("t_compact");
+    // MySQL 9.7.4 that builds a spatial index in place while others write gives it entries of no row, or too few of
+    // them, about once in 50 times; CHECK TABLE says so on the server itself. The copying rebuild is right.
+    if table == "t_places" && !worker.common.mariadb {
+        return all(worker, &[format!("ALTER TABLE {MAIN}.{table} FORCE, ALGORITHM=COPY")]);
+    }
     all(worker, &[format!("OPTIMIZE TABLE {MAIN}.{table}")])
 }
 

@@ -48,9 +48,15 @@ impl Default for Shape {
 }
 
 impl Shape {
+    /// The seed of a test; a soak sets another one by RESEED_TEST_SEED.
     pub fn seeded(seed: u64) -> Shape {
-        Shape { seed, ..Shape::default() }
+        Shape { seed: from_environment("RESEED_TEST_SEED", seed), ..Shape::default() }
     }
+}
+
+/// A number that a soak may set.
+pub fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// What the sessions share.

@@ -106,8 +106,12 @@ impl ReplicaCase {
         let tables = oracle::assert_equal(&source, &replica)?;
         ensure!(tables > 20, "only {tables} tables");
         ensure!(prepared(&replica)?.is_empty(), "still prepared: {:?}", prepared(&replica)?);
-        clean(&mut replica)?;
-        clean(&mut source)
+        for (which, server) in [("source", &source), ("replica", &replica)] {
+            let complaints = server.check_tables()?;
+            ensure!(complaints.is_empty(), "CHECK TABLE on the {which}: {complaints:?}");
+        }
+        end(&mut replica)?;
+        end(&mut source)
     }
 
     fn source(&self) -> Result<Server> {
@@ -132,9 +136,7 @@ impl ReplicaCase {
     }
 }
 
-fn clean(server: &mut Server) -> Result<()> {
-    let complaints = server.check_tables()?;
-    ensure!(complaints.is_empty(), "CHECK TABLE: {complaints:?}");
+fn end(server: &mut Server) -> Result<()> {
     server.stop()?;
     let lines = server.unexpected_log_lines();
     ensure!(lines.is_empty(), "unexpected lines in the log: {lines:#?}");
