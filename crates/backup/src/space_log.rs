@@ -52,6 +52,8 @@ impl SpaceHistory {
 #[derive(Debug, Clone, Default)]
 pub struct SpaceLog {
     spaces: HashMap<SpaceId, SpaceHistory>,
+    /// Who ever had a name, by its last two components: thousands of new tables are looked up under the lock.
+    by_name: HashMap<Vec<u8>, Vec<SpaceId>>,
     /// Births and deaths in their order.
     census: Vec<(Lsn, SpaceId, Census)>,
 }
@@ -93,17 +95,12 @@ impl SpaceLog {
     pub fn space_named(&self, path: &Path) -> Option<SpaceId> {
         use std::os::unix::ffi::OsStrExt;
         let wanted = last_two(path.as_os_str().as_bytes());
-        let mut best: Option<(Lsn, SpaceId)> = None;
-        for (space, history) in &self.spaces {
-            if history.is_gone() || last_two(&history.path) != wanted {
-                continue;
-            }
-            let named = history.named.unwrap_or(Lsn::ZERO);
-            if best.is_none_or(|(lsn, _)| named > lsn) {
-                best = Some((named, *space));
-            }
-        }
-        best.map(|(_, space)| space)
+        let holders = self.by_name.get(wanted)?.iter().filter_map(|space| {
+            let history = self.spaces.get(space)?;
+            (!history.is_gone() && last_two(&history.path) == wanted)
+                .then(|| (history.named.unwrap_or(Lsn::ZERO), *space))
+        });
+        holders.max_by_key(|(named, _)| *named).map(|(_, space)| space)
     }
 
     fn entry(&mut self, space: SpaceId) -> &mut SpaceHistory {
@@ -111,6 +108,10 @@ impl SpaceLog {
     }
 
     fn name(&mut self, space: SpaceId, at: Lsn, path: &[u8]) -> &mut SpaceHistory {
+        let holders = self.by_name.entry(last_two(path).to_vec()).or_default();
+        if !holders.contains(&space) {
+            holders.push(space);
+        }
         let history = self.entry(space);
         history.path = path.to_vec();
         history.named = Some(at);
