@@ -21,6 +21,8 @@ pub enum Outcome {
     Unsupported,
     StillBehind,
     ReplicationBroken,
+    HookFailed,
+    NotNow,
     Interrupted,
 }
 
@@ -57,6 +59,8 @@ pub const TABLE: &[(Outcome, u8, &str)] = &[
     ),
     (Outcome::StillBehind, 13, "The replica works but was still behind at the deadline."),
     (Outcome::ReplicationBroken, 14, "Replication does not run. The message says why."),
+    (Outcome::HookFailed, 15, "--hook-before failed, or took longer than it may. Nothing was done."),
+    (Outcome::NotNow, 16, "It is not one of the --hours in which a backup may begin. Nothing was done."),
     (
         Outcome::Interrupted,
         130,

@@ -20,9 +20,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use reseed_io::Cancel;
+use reseed_io::{Cancel, failpoint, priority};
 
-use crate::args::Cli;
+use crate::args::{Cli, Priority};
 use crate::commands::Session;
 use crate::draw::{Drawer, Style};
 use crate::exit::Outcome;
@@ -41,6 +41,14 @@ fn main() -> ExitCode {
     };
     let drawer = Drawer::new(Style::of_stderr(cli.global.quiet));
     log::start(cli.global.log_level, &drawer);
+    if let Err(error) = failpoint::check_environment() {
+        return report(&Failure::new(Outcome::Usage, error), wants_json);
+    }
+    if cli.global.priority == Priority::Low
+        && let Err(error) = priority::lower()
+    {
+        tracing::warn!("the priority could not be lowered: {error}");
+    }
     let cancel = Cancel::new();
     if let Err(error) = signals::watch(&cancel) {
         return report(&Failure::new(Outcome::Failed, format!("cannot watch for signals: {error}")), false);

@@ -9,6 +9,8 @@ pub mod error;
 pub mod failpoint;
 pub mod lock;
 pub mod place;
+pub mod priority;
+pub mod process;
 pub mod progress;
 pub mod rate;
 pub mod read;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use reseed_repository::{Compression, ServerName};
 
-use super::ConnectionArgs;
+use super::{ConnectionArgs, HookArgs, Hours};
 use crate::units::{self, Size};
 
 /// Take a full backup of a running server
@@ -57,6 +57,14 @@ pub struct BackupArgs {
     #[arg(long)]
     pub no_read_back: bool,
 
+    /// Begin only in these hours of the day, in UTC, e.g. 20-6 or 0-5,12-13; else do nothing, with exit code 16
+    #[arg(long, value_name = "HOURS")]
+    pub hours: Option<Hours>,
+
+    /// Write what became of the run into this file, as JSON; default: status.json beside the sets
+    #[arg(long, value_name = "FILE", value_parser = super::absolute, conflicts_with = "to")]
+    pub status_file: Option<PathBuf>,
+
     /// Write the result of the run into this file, for Prometheus' textfile collector
     #[arg(long, value_name = "FILE", value_parser = super::absolute, conflicts_with = "to")]
     pub metrics_file: Option<PathBuf>,
@@ -64,6 +72,9 @@ pub struct BackupArgs {
     /// Print the result as one JSON document on stdout
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub hooks: HookArgs,
 
     #[command(flatten)]
     pub locks: LockArgs,

@@ -10,6 +10,8 @@ mod config;
 mod connection;
 mod expire;
 mod export;
+mod hooks;
+mod hours;
 mod meta;
 mod restore;
 mod sets;
@@ -29,6 +31,8 @@ pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};
 pub use connection::ConnectionArgs;
 pub use expire::ExpireArgs;
 pub use export::ExportArgs;
+pub use hooks::HookArgs;
+pub use hours::Hours;
 pub use meta::{CompletionsArgs, ManArgs, ReferenceArgs, ReferencePage};
 pub use restore::{
     ApplyArg, DialectArg, HandOverArgs, OfArg, OutsideArg, PositionArg, RestoreArgs, SourceArgs, TargetArgs,
@@ -71,7 +75,7 @@ fn after_help() -> String {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Output")]
+#[command(next_help_heading = "Run")]
 pub struct GlobalArgs {
     /// Print nothing but results and errors
     #[arg(long, short, global = true)]
@@ -88,9 +92,21 @@ pub struct GlobalArgs {
     )]
     pub config: Option<PathBuf>,
 
+    /// How much this run counts against others that want processor and disk
+    #[arg(long, global = true, value_name = "PRIORITY", value_enum, default_value_t = Priority::Normal)]
+    pub priority: Priority,
+
     /// How much to log on stderr
     #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn)]
     pub log_level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Priority {
+    /// That of whoever runs reseed
+    Normal,
+    /// Behind others: niceness 10, and the lowest priority for I/O that still gets some
+    Low,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use reseed_backup::{BackupOptions, LockChoice, Report};
 use reseed_io::{IoError, Op};
-use reseed_repository::{NewSet, Repository, RepositoryError, Sink, StreamWriter, Timestamp};
+use reseed_repository::{NameLock, NewSet, Repository, RepositoryError, Sink, StreamWriter, Timestamp};
 use reseed_server::{KillPolicy, QueryKind};
 
-use super::{Session, connect, metrics, summary};
+use super::hooks::Hooks;
+use super::{Session, connect, status, summary};
 use crate::args::{BackupArgs, KillArg, LockArg, LockArgs};
 use crate::exit::Outcome;
 use crate::failure::{self, Failure};
@@ -19,11 +21,18 @@ use crate::out;
 const DOING: &str = "backup";
 
 pub fn run(args: &BackupArgs, session: &Session) -> Result<Outcome, Failure> {
-    let result = take(args, session);
-    if let (Some(file), Some(repo)) = (&args.metrics_file, &args.repo) {
-        let outcome = result.as_ref().map_or_else(|failure| failure.outcome, |_| Outcome::Done);
-        metrics::write(file, repo, &args.name, outcome, result.as_ref().ok());
+    let (begun, since) = (Timestamp::now(), Instant::now());
+    if let Some(hours) = args.hours.as_ref().filter(|hours| !hours.hold(hour(begun))) {
+        let message = format!("backups of {} may begin in the hours {hours} (UTC) only", args.name);
+        return Err(Failure::new(Outcome::NotNow, message));
     }
+    let hooks = Hooks::new(args);
+    let result = hooks.before(&session.cancel).and_then(|()| take(args, session));
+    // A run that is refused is none: the one that works on the name tells what becomes of it.
+    if !result.as_ref().is_err_and(|failure| failure.outcome == Outcome::NameBusy) {
+        status::write(args, begun, since.elapsed(), result.as_ref());
+    }
+    hooks.after(since.elapsed().as_secs_f64(), result.as_ref());
     let report = result?;
     if args.json {
         out::json(&report)?;
@@ -32,6 +41,11 @@ pub fn run(args: &BackupArgs, session: &Session) -> Result<Outcome, Failure> {
         session.drawer.say(&line);
     }
     Ok(Outcome::Done)
+}
+
+/// Of the day, in UTC.
+fn hour(at: Timestamp) -> u8 {
+    u8::try_from(at.as_second().rem_euclid(86_400) / 3600).unwrap_or(0)
 }
 
 fn take(args: &BackupArgs, session: &Session) -> Result<Report, Failure> {
@@ -57,12 +71,32 @@ fn take(args: &BackupArgs, session: &Session) -> Result<Report, Failure> {
         read_back: !args.no_read_back,
         ..NewSet::full(Timestamp::now())
     };
-    reseed_backup::run(&options, |_begun| open(args, new, session), &session.drawer, &session.cancel)
+    let lock = early_lock(args, session).map_err(|error| failure::repository(&error))?;
+    reseed_backup::run(&options, |_begun| open(args, new, lock, session), &session.drawer, &session.cancel)
         .map_err(|error| failure::backup(&error))
 }
 
+/// A name that is there is owned before the server is asked for anything: runs that pile up shall not take its
+/// connections. A new name is made only when it is known that the server can be backed up.
+fn early_lock(args: &BackupArgs, session: &Session) -> Result<Option<NameLock>, RepositoryError> {
+    let Some(repo) = &args.repo else { return Ok(None) };
+    let repository = match Repository::open(repo) {
+        Err(RepositoryError::NoRepository { .. }) => return Ok(None),
+        repository => repository?,
+    };
+    if !repository.names()?.contains(&args.name) {
+        return Ok(None);
+    }
+    repository.lock(&args.name, DOING, args.wait_lock, &session.cancel).map(Some)
+}
+
 /// The place that the backup goes to.
-fn open(args: &BackupArgs, new: NewSet, session: &Session) -> Result<Box<dyn Sink>, RepositoryError> {
+fn open(
+    args: &BackupArgs,
+    new: NewSet,
+    lock: Option<NameLock>,
+    session: &Session,
+) -> Result<Box<dyn Sink>, RepositoryError> {
     let Some(repo) = &args.repo else {
         // Not the handle of the standard library: that one looks for line ends in the stream.
         let stdout = io::stdout()
@@ -72,7 +106,10 @@ fn open(args: &BackupArgs, new: NewSet, session: &Session) -> Result<Box<dyn Sin
         return Ok(Box::new(StreamWriter::new(Box::new(File::from(stdout)), &args.name, new)?));
     };
     let repository = Repository::create(repo)?;
-    let lock = repository.lock(&args.name, DOING, args.wait_lock, &session.cancel)?;
+    let lock = match lock {
+        Some(lock) => lock,
+        None => repository.lock(&args.name, DOING, args.wait_lock, &session.cancel)?,
+    };
     Ok(Box::new(repository.begin(&lock, new)?))
 }
 

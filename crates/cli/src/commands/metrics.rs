@@ -1,47 +1,42 @@
-//! The result of a run for Prometheus' textfile collector. The last success comes from the repository and not from
-//! the file before, so that a failed run neither hides nor forgets it.
+//! The status of a name as metrics, for Prometheus' textfile collector.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use reseed_backup::Report;
-use reseed_io::{space, write};
-use reseed_repository::{Repository, ServerName, Timestamp};
+use reseed_repository::{SetInfo, Timestamp};
 
-use crate::exit::Outcome;
+use super::status::Status;
 
-const MODE: u32 = 0o644;
-
-/// Writes the file as a whole or not at all. A file that cannot be written is logged: it must not turn a good backup
-/// into a failed run.
-pub fn write(file: &Path, repo: &Path, name: &ServerName, outcome: Outcome, report: Option<&Report>) {
-    let text = text(&gather(repo, name, outcome, report));
-    if let Err(error) = write::write_atomic(file, text.as_bytes(), MODE) {
-        tracing::warn!("the metrics were not written: {error}");
-    }
-}
-
-/// One value: name, what it is, value.
+/// Name, what it is, value.
 type Metric = (&'static str, &'static str, f64);
 
-fn gather(
-    repo: &Path,
-    name: &ServerName,
-    outcome: Outcome,
-    report: Option<&Report>,
-) -> (String, Vec<Metric>) {
+pub fn text(status: &Status<'_>) -> String {
+    let mut text = String::new();
+    for (metric, help, value) in gather(status) {
+        let _ = writeln!(text, "# HELP reseed_{metric} {help}\n# TYPE reseed_{metric} gauge");
+        let _ = writeln!(text, "reseed_{metric}{{name=\"{}\"}} {value}", status.name);
+    }
+    text
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
+
+fn gather(status: &Status<'_>) -> Vec<Metric> {
+    let took = status.took.as_secs_f64();
     let mut metrics: Vec<Metric> = vec![
+        ("last_run_timestamp_seconds", "When the last run ended.", seconds(status.begun) + took),
         (
-            "last_run_timestamp_seconds",
-            "When the last run ended.",
-            Timestamp::now().as_millisecond() as f64 / 1000.0,
+            "last_run_exit_code",
+            "Exit code of the last run, 0 for success.",
+            f64::from(status.outcome().code()),
         ),
-        ("last_run_exit_code", "Exit code of the last run, 0 for success.", f64::from(outcome.code())),
+        ("last_run_duration_seconds", "How long it took.", took),
     ];
-    if let Some(report) = report {
-        let longest = report.locks.iter().map(|lock| lock.waited).fold(0.0, f64::max);
+    if let Ok(report) = status.result {
+        let longest =
+            |of: fn(&reseed_terms::LockTimes) -> f64| report.locks.iter().map(of).fold(0.0, f64::max);
         metrics.extend([
-            ("last_run_duration_seconds", "How long it took.", report.seconds),
             ("last_run_read_bytes", "Bytes read from the server's files.", report.bytes_read as f64),
             ("last_run_stored_bytes", "Bytes that the set takes.", report.bytes_stored as f64),
             ("last_run_redo_bytes", "Bytes of redo captured.", report.redo_bytes as f64),
@@ -50,53 +45,59 @@ fn gather(
                 "How long commits were held.",
                 report.commits_held.unwrap_or(0.0),
             ),
-            ("last_run_lock_wait_seconds", "The longest wait for a lock.", longest),
+            ("last_run_lock_wait_seconds", "The longest wait for a lock.", longest(|lock| lock.waited)),
+            (
+                "last_run_lock_held_seconds",
+                "The longest time that a lock was held.",
+                longest(|lock| lock.held),
+            ),
         ]);
     }
-    let listing = Repository::open(repo).and_then(|repository| repository.sets(name));
-    if let Ok(listing) = listing {
+    if let Some(listing) = &status.listing {
+        let bad = |set: &&SetInfo| set.verified.as_ref().is_some_and(|verified| !verified.good);
+        let damaged = listing.damaged.len() + listing.sets.iter().filter(bad).count();
         metrics.push(("sets", "Published sets.", listing.sets.len() as f64));
-        metrics.push(("damaged_sets", "Sets that cannot be read.", listing.damaged.len() as f64));
+        metrics.push(("damaged_sets", "Sets that are known to be damaged.", damaged as f64));
+        if let Some(newest) = listing.sets.last() {
+            let end = seconds(newest.manifest.end);
+            metrics.push(("last_success_timestamp_seconds", "End of the newest published set.", end));
+        }
         if let Some(newest) = listing.newest_good() {
-            let end = newest.manifest.end.as_millisecond() as f64 / 1000.0;
+            let end = seconds(newest.manifest.end);
             metrics.push(("newest_restorable_timestamp_seconds", "End of the newest restorable set.", end));
         }
+        let good =
+            listing.sets.iter().filter_map(|set| set.verified.as_ref()).filter(|verified| verified.good);
+        if let Some(last) = good.map(|verified| verified.at).max() {
+            let help = "When a set was last verified and found good.";
+            metrics.push(("last_good_verification_timestamp_seconds", help, seconds(last)));
+        }
     }
-    if let Ok(space) = space::free(repo) {
-        metrics.push(("repository_free_bytes", "Free space of the repository.", space.available as f64));
+    if let Some(free) = status.free {
+        metrics.push(("repository_free_bytes", "Free space of the repository.", free as f64));
     }
-    (name.to_string(), metrics)
-}
-
-fn text((name, metrics): &(String, Vec<Metric>)) -> String {
-    let mut text = String::new();
-    for (metric, help, value) in metrics {
-        let _ = writeln!(text, "# HELP reseed_{metric} {help}\n# TYPE reseed_{metric} gauge");
-        let _ = writeln!(text, "reseed_{metric}{{name=\"{name}\"}} {value}");
-    }
-    text
+    metrics
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::exit::Outcome;
+    use crate::failure::Failure;
 
     #[test]
-    fn a_failed_run_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("reseed.prom");
-        write(&file, &dir.path().join("none"), &"db1".parse().unwrap(), Outcome::LockWaitLimit, None);
-        let text = std::fs::read_to_string(file).unwrap();
-        assert!(text.contains("\nreseed_last_run_exit_code{name=\"db1\"} 6\n"), "{text}");
-        assert!(!text.contains("newest_restorable"), "{text}");
-    }
-
-    #[test]
-    fn the_format_is_prometheus() {
-        let all = ("db1".to_owned(), vec![("sets", "Published sets.", 3.0)]);
-        assert_eq!(
-            text(&all),
-            "# HELP reseed_sets Published sets.\n# TYPE reseed_sets gauge\nreseed_sets{name=\"db1\"} 3\n"
-        );
+    fn a_failed_run_is_told_in_the_format_of_prometheus() {
+        let failure = Failure::new(Outcome::LockWaitLimit, "no lock");
+        let status = Status {
+            name: &"db1".parse().unwrap(),
+            begun: "2026-11-20T06:00:00Z".parse().unwrap(),
+            took: Duration::from_secs(61),
+            result: Err(&failure),
+            listing: None,
+            free: Some(7),
+        };
+        insta::assert_snapshot!(text(&status));
     }
 }

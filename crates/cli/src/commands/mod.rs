@@ -9,10 +9,12 @@ mod connect;
 mod expire;
 mod export;
 mod hand_over;
+mod hooks;
 mod meta;
 mod metrics;
 mod restore;
 mod sets;
+mod status;
 mod summary;
 mod verify;
 

@@ -206,6 +206,7 @@ fn sample(arg: &Arg) -> String {
         "FILE" => format!("/path/to/{}", arg.get_long().unwrap_or_default()),
         "SIZE" => "200M".to_owned(),
         "DURATION" => "7d".to_owned(),
+        "HOURS" => "20-6".to_owned(),
         "N" => "4".to_owned(),
         "PORT" => "3306".to_owned(),
         "HOST" => "db1.example.org".to_owned(),

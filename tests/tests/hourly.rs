@@ -1,0 +1,264 @@
+//! What an hourly timer meets: a configuration file, runs that pile up, a server that does not give its locks, hooks,
+//! and whoever reads what became of the run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use reseed_tests::faults::{Pause, assert_nothing_left};
+use reseed_tests::trip::NAME;
+use reseed_tests::{Finished, Kit, Reseed, Server, Session, Trip};
+use serde_json::Value;
+
+const MARIADB: &str = "mariadb-10.11";
+const MYSQL: &str = "mysql-9.7";
+const RUNS: usize = 200;
+
+fn small(name: &str) -> Result<Server> {
+    let server = Kit::server(name)?.start()?;
+    server.sql(&[
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, c VARBINARY(1000)) ENGINE=InnoDB",
+        "INSERT INTO shop.t (c) VALUES (REPEAT('x', 900)), (REPEAT('y', 900))",
+        "CREATE TABLE shop.m (id INT PRIMARY KEY) ENGINE=MyISAM",
+    ])?;
+    Ok(server)
+}
+
+/// A configuration file for the server, with more lines for its section.
+fn configure(trip: &Trip, server: &Server, more: &str) -> Result<PathBuf> {
+    let file = trip.place("reseed.toml");
+    let text = format!(
+        "repo = {:?}\nmetrics-file = {:?}\n[server.{NAME}]\nuser = \"root\"\nsocket = {:?}\n{more}\n",
+        trip.repo(),
+        trip.place("{name}.prom"),
+        server.socket()
+    );
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
+fn backup(config: &Path) -> Result<Reseed> {
+    Ok(Reseed::new(["backup", "--name", NAME])?.env("RESEED_CONFIG", config))
+}
+
+fn status(trip: &Trip) -> Result<Value> {
+    let file = trip.repo().join(NAME).join("status.json");
+    let text = fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn metric(trip: &Trip, name: &str) -> Result<f64> {
+    let text = fs::read_to_string(trip.place(&format!("{NAME}.prom")))?;
+    let start = format!("reseed_{name}{{name=\"{NAME}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&start));
+    line.with_context(|| format!("no {name} in:\n{text}"))?.parse().context("no number")
+}
+
+/// All that a run may leave in a server's part of the repository.
+fn nothing_but_sets(trip: &Trip, sets: usize) -> Result<()> {
+    ensure!(trip.sets()?.len() == sets, "{:?}", trip.sets()?);
+    for entry in fs::read_dir(trip.repo().join(NAME))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let known = name == ".lock" || name == "status.json" || trip.sets()?.contains(&name);
+        ensure!(known, "left over: {name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_name_is_enough_where_the_configuration_says_the_rest() -> Result<()> {
+    let server = small(MARIADB)?;
+    let trip = Trip::new()?;
+    let heard = trip.place("heard");
+    let note = format!("env | grep ^RESEED_ | sort >> {0}; echo == >> {0}", heard.display());
+    let more = format!(
+        "hook-before = {note:?}\nhook-after = {note:?}\nhook-failure = {note:?}\npriority = \"low\"\nkeep-fulls = 1\n"
+    );
+    let config = configure(&trip, &server, &more)?;
+    for number in 1..=2 {
+        let run = backup(&config)?.run()?.expect_success()?;
+        ensure!(run.stdout.is_empty(), "a hook's output on stdout: {}", run.stdout);
+        nothing_but_sets(&trip, number)?;
+    }
+    let newest = trip.sets()?.pop().context("no set")?;
+    let told = fs::read_to_string(&heard)?;
+    let parts: Vec<&str> = told.split("==\n").collect();
+    ensure!(
+        parts.len() == 5 && parts.iter().take(4).all(|part| part.contains("RESEED_NAME=source\n")),
+        "{told}"
+    );
+    ensure!(parts[0].contains("RESEED_HOOK=before\n") && !parts[0].contains("RESEED_EXIT_CODE"), "{told}");
+    ensure!(parts[3].contains("RESEED_HOOK=after\n"), "{told}");
+    ensure!(
+        parts[3].contains(&format!("RESEED_SET={newest}\n")) && parts[3].contains("RESEED_EXIT_CODE=0\n"),
+        "{told}"
+    );
+
+    let status = status(&trip)?;
+    ensure!(status["last_run"]["exit_code"] == 0 && status["last_run"]["set"] == newest.as_str(), "{status}");
+    ensure!(status["last_success"]["id"] == newest.as_str(), "{status}");
+    ensure!(metric(&trip, "last_run_exit_code")? == 0.0 && metric(&trip, "sets")? == 2.0);
+    ensure!(metric(&trip, "last_run_redo_bytes")? > 0.0 && metric(&trip, "repository_free_bytes")? > 0.0);
+
+    let name = |command: &str, more: &[&str]| -> Result<Finished> {
+        Reseed::new([command, "--name", NAME])?
+            .args(more)
+            .env("RESEED_CONFIG", &config)
+            .run()?
+            .expect_success()
+    };
+    name("verify", &["latest"])?;
+    name("check", &["--age=1h"])?;
+    name("expire", &[])?;
+    nothing_but_sets(&trip, 1)?;
+    name("restore", &["latest", "--datadir", &trip.place("restored").display().to_string()])?;
+    Ok(())
+}
+
+#[test]
+fn hooks_that_fail_or_hang() -> Result<()> {
+    let server = small(MARIADB)?;
+    let trip = Trip::new()?;
+    let plain = configure(&trip, &server, "")?;
+    let with = |hooks: &[&str]| -> Result<Finished> { backup(&plain)?.args(hooks).run() };
+    let refused = with(&["--hook-before=exit 3"])?.expect_code(15)?;
+    ensure!(refused.stderr.contains("code 3"), "{}", refused.stderr);
+    ensure!(trip.sets()?.is_empty() && !trip.repo().exists(), "something was done");
+    let hung = with(&["--hook-before=sleep 1000 & wait", "--hook-limit=200ms"])?.expect_code(15)?;
+    ensure!(hung.stderr.contains("--hook-limit"), "{}", hung.stderr);
+    for hook in ["--hook-after=exit 3", "--hook-after=sleep 1000"] {
+        let warned = with(&[hook, "--hook-limit=200ms"])?.expect_success()?;
+        ensure!(warned.stderr.contains("--hook-after"), "{}", warned.stderr);
+    }
+    ensure!(trip.sets()?.len() == 2, "{:?}", trip.sets()?);
+    let told = trip.place("told");
+    let hook =
+        format!("--hook-failure=echo $RESEED_EXIT_CODE > {0}; echo \"$RESEED_ERROR\" >> {0}", told.display());
+    with(&[&hook, "--socket=/nonexistent/socket"])?.expect_code(3)?;
+    let told = fs::read_to_string(told)?;
+    ensure!(told.starts_with("3\n") && told.contains("/nonexistent/socket"), "{told}");
+    let status = status(&trip)?;
+    ensure!(status["last_run"]["exit_code"] == 3, "{status}");
+    ensure!(status["last_success"]["id"] == trip.sets()?[1].as_str(), "{status}");
+    Ok(())
+}
+
+#[test]
+fn outside_of_its_hours_a_backup_does_nothing() -> Result<()> {
+    let server = small(MARIADB)?;
+    let trip = Trip::new()?;
+    let config = configure(&trip, &server, "")?;
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    // Twelve hours away, so that an hour that ends meanwhile makes no difference.
+    let away = (seconds / 3600 + 12) % 24;
+    let hours = format!("--hours={away}-{}", away + 1);
+    backup(&config)?.arg(&hours).run()?.expect_code(16)?;
+    ensure!(!trip.repo().exists(), "something was done");
+    backup(&config)?.arg("--hours=0-24").run()?.expect_success()?;
+    Ok(())
+}
+
+#[test]
+fn of_two_hundred_runs_at_once_one_works() -> Result<()> {
+    let server = small(MARIADB)?;
+    let trip = Trip::new()?;
+    let config = configure(&trip, &server, "")?;
+    backup(&config)?.run()?.expect_success()?;
+    // The one that works is held until all others have been refused.
+    let pause = Pause::at("backup.copy", &trip.place(""));
+    let mut first = pause.on(backup(&config)?).spawn()?;
+    pause.wait(&mut first)?;
+    let connected = || -> Result<u64> {
+        let rows = server.rows("SHOW GLOBAL STATUS LIKE 'Connections'")?;
+        Ok(rows.first().and_then(|row| row.get(1)).context("no such status")?.parse()?)
+    };
+    let before = connected()?;
+    let others = (1..RUNS).map(|_| backup(&config)?.spawn()).collect::<Result<Vec<_>>>()?;
+    for other in others {
+        let refused = other.wait()?.expect_code(5)?;
+        ensure!(refused.stderr.contains(&format!("pid {}", first.pid())), "{}", refused.stderr);
+    }
+    let by_others = connected()?.saturating_sub(before);
+    ensure!(by_others < 10, "runs that were refused connected {by_others} times");
+    pause.let_go()?;
+    first.wait()?.expect_success()?;
+    nothing_but_sets(&trip, 2)?;
+    ensure!(status(&trip)?["last_run"]["exit_code"] == 0, "{}", status(&trip)?);
+    assert_nothing_left(&server)
+}
+
+/// Nothing of a run that gave up waits in the server.
+fn nobody_but(server: &Server, holder: &Session) -> Result<()> {
+    let mut session = server.session()?;
+    let others = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE id NOT IN (CONNECTION_ID(), {}) \
+         AND command <> 'Daemon' AND user NOT IN ('system user', 'event_scheduler')",
+        holder.id()
+    );
+    let since = Instant::now();
+    while session.value(&others)? != "0" {
+        ensure!(since.elapsed() < Duration::from_secs(120), "a session of the run is still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// A session holds a table for as long as the test runs, which to a timer is an hour.
+fn a_held_table(server: &Server) -> Result<()> {
+    let trip = Trip::new()?;
+    let config = configure(&trip, server, "lock-wait = \"2s\"")?;
+    backup(&config)?.run()?.expect_success()?;
+    let mut holder = server.session()?;
+    holder.exec("LOCK TABLES shop.m WRITE")?;
+    for _ in 0..2 {
+        backup(&config)?.run()?.expect_code(6)?;
+        nobody_but(server, &holder)?;
+        ensure!(trip.sets()?.len() == 1, "published: {:?}", trip.sets()?);
+        ensure!(metric(&trip, "last_run_exit_code")? == 6.0 && metric(&trip, "sets")? == 1.0);
+        ensure!(status(&trip)?["last_run"]["exit_code"] == 6, "{}", status(&trip)?);
+    }
+    // Whoever holds it goes on undisturbed.
+    holder.exec("INSERT INTO shop.m VALUES (1)")?;
+    holder.exec("UNLOCK TABLES")?;
+    backup(&config)?.run()?.expect_success()?;
+    ensure!(metric(&trip, "last_run_exit_code")? == 0.0);
+    nothing_but_sets(&trip, 2)
+}
+
+#[test]
+fn a_table_that_is_held_on_mariadb() -> Result<()> {
+    a_held_table(&small(MARIADB)?)
+}
+
+#[test]
+fn a_table_that_is_held_on_mysql() -> Result<()> {
+    a_held_table(&small(MYSQL)?)
+}
+
+#[test]
+fn a_configuration_with_a_mistake_stops_the_run() -> Result<()> {
+    let server = small(MARIADB)?;
+    let trip = Trip::new()?;
+    let config = configure(&trip, &server, "treads = 2")?;
+    let refused = backup(&config)?.run()?.expect_code(2)?;
+    ensure!(
+        refused.stderr.contains("line 6") && refused.stderr.contains("\"threads\""),
+        "{}",
+        refused.stderr
+    );
+    let options = trip.place("db.cnf");
+    fs::write(&options, "[client]\npassword=hunter2\n")?;
+    fs::set_permissions(&options, fs::Permissions::from_mode(0o644))?;
+    let config = configure(&trip, &server, &format!("defaults-file = {options:?}"))?;
+    let refused = backup(&config)?.run()?.expect_code(2)?;
+    ensure!(
+        refused.stderr.contains("readable by everybody") && !refused.stderr.contains("hunter2"),
+        "{}",
+        refused.stderr
+    );
+    ensure!(!trip.repo().exists(), "something was done");
+    Ok(())
+}
