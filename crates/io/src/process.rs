@@ -33,7 +33,12 @@ pub enum Ended {
 impl Group {
     /// # Errors
     /// When it cannot be started.
+    #[allow(unsafe_code)]
     pub fn spawn(command: &mut Command) -> io::Result<Group> {
+        // It ends with the thread that started it, even when that is killed.
+        let die_with_us = || nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from);
+        // SAFETY: between fork and exec it makes one system call, and neither allocates nor takes a lock.
+        unsafe { command.pre_exec(die_with_us) };
         Ok(Group { child: command.process_group(0).spawn()?, ended: false })
     }
 

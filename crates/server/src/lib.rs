@@ -16,6 +16,7 @@ pub mod options;
 pub mod preflight;
 pub mod quote;
 mod replica;
+pub mod restored;
 mod row;
 mod server;
 mod session;

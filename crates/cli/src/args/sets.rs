@@ -1,10 +1,12 @@
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 use reseed_repository::{NameError, ServerName, Which};
 
 use super::SetArgs;
+use crate::units;
 
 /// List the backup sets of a repository
 ///
@@ -51,7 +53,11 @@ pub struct ShowArgs {
 Examples:
   reseed verify --repo /backup --name db1 latest
   reseed verify --repo /backup --name db1 all --quick
-  reseed verify --repo /backup --name db1 latest --pages")]
+  reseed verify --repo /backup --name db1 latest --pages
+  Every set that was not verified in the last week:
+    reseed verify --repo /backup --name db1 all --since 7d
+  Restore it, start a server on it, check all tables, and take everything away again:
+    reseed verify --repo /backup --name db1 latest --restore-test --scratch /srv/scratch")]
 pub struct VerifyArgs {
     /// Directory of the repository
     #[arg(long, value_name = "DIR", value_parser = super::absolute)]
@@ -72,6 +78,28 @@ pub struct VerifyArgs {
     /// Also check every page's own checksum and LSN, and read all of the redo
     #[arg(long)]
     pub pages: bool,
+
+    /// Also restore it into a scratch directory, start a server on it and have every table checked
+    ///
+    /// The server listens on a socket in the scratch directory only. Nothing is left of it afterwards.
+    #[arg(long, conflicts_with = "quick")]
+    pub restore_test: bool,
+
+    /// Program of the server for --restore-test; default: one of the set's version that is found on this host
+    #[arg(long, value_name = "FILE", value_parser = super::absolute)]
+    pub server_binary: Option<PathBuf>,
+
+    /// Directory for --restore-test, with room for the whole datadir
+    #[arg(long, value_name = "DIR", value_parser = super::absolute, default_value = "/var/tmp")]
+    pub scratch: PathBuf,
+
+    /// Give up when --restore-test takes longer
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "6h")]
+    pub restore_test_limit: Duration,
+
+    /// Leave out what was verified as closely within this time, and found good
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub since: Option<Duration>,
 
     /// Threads that read; default: one for each processor, at most 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

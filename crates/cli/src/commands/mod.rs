@@ -13,6 +13,7 @@ mod hooks;
 mod meta;
 mod metrics;
 mod restore;
+mod restore_test;
 mod sets;
 mod status;
 mod summary;

@@ -1,12 +1,13 @@
 //! `reseed verify`.
 
 use reseed_repository::{
-    Damage, DamagedSet, Level, Problem, Repository, SetReader, Timestamp, VerifyReport, verify,
+    Damage, DamagedSet, Level, Problem, Repository, SetReader, Timestamp, Verified, VerifyReport, verify,
 };
 use reseed_restore::{SetSource, verify_pages};
 use serde::Serialize;
+use std::time::Duration;
 
-use super::{Session, sets};
+use super::{Session, restore_test, sets};
 use crate::args::{VerifyArgs, VerifyWhich};
 use crate::exit::Outcome;
 use crate::failure::{self, Failure};
@@ -18,22 +19,42 @@ const MOST_THREADS: usize = 8;
 pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
     let failed = |error| failure::repository(&error);
     let repository = Repository::open(&args.repo).map_err(failed)?;
-    let level = match (args.quick, args.pages) {
-        (true, _) => Level::Quick,
-        (false, false) => Level::Full,
-        (false, true) => Level::Pages,
+    let level = match (args.quick, args.pages, args.restore_test) {
+        (_, _, true) => Level::RestoreTest,
+        (true, ..) => Level::Quick,
+        (false, false, _) => Level::Full,
+        (false, true, _) => Level::Pages,
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(cores.min(MOST_THREADS), usize::from);
     let mut results = Vec::new();
+    let before = repository.sets(&args.name).map_err(failed)?;
     for set in chosen(args, &repository)? {
+        if let Ok(set) = &set
+            && let Some(known) = before.get(set.id()).and_then(|known| known.verified.as_ref())
+            && args.since.is_some_and(|since| is_fresh(known, level, since))
+        {
+            let result = SetResult::skipped(known, set.id().as_str());
+            if !args.json {
+                let ago = sets::age(known.at, Timestamp::now());
+                let line = format!("{}: verified {ago} ago ({})", result.id, sets::level(known.level));
+                session.drawer.say(&line);
+            }
+            results.push(result);
+            continue;
+        }
         let began = std::time::Instant::now();
         let result = match set {
             Ok(set) => {
                 let mut report =
                     verify(&set, level, threads, &session.drawer, &session.cancel).map_err(failed)?;
-                if level == Level::Pages && report.is_good() {
+                if level >= Level::Pages && report.is_good() {
                     pages(&set, threads, &mut report, session)?;
+                }
+                if level == Level::RestoreTest && report.is_good() {
+                    let complaints = restore_test::run(&set, args, session)?;
+                    let damage = |text| Damage::of_file("the restored server", Problem::Syntax(text));
+                    report.findings.extend(complaints.into_iter().map(damage));
                 }
                 set.keep_result(&report, Timestamp::now()).map_err(failed)?;
                 SetResult::of(&set, &report, began.elapsed().as_secs_f64())
@@ -41,6 +62,7 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
             Err(damaged) => SetResult {
                 id: damaged.id.to_string(),
                 level,
+                skipped: false,
                 good: false,
                 bytes: 0,
                 seconds: 0.0,
@@ -130,6 +152,8 @@ struct Document<'a> {
 struct SetResult {
     id: String,
     level: Level,
+    /// It was verified before; the rest is what was found then.
+    skipped: bool,
     good: bool,
     /// Stored bytes that were read.
     bytes: u64,
@@ -137,15 +161,59 @@ struct SetResult {
     findings: Vec<String>,
 }
 
+/// Whether it is known already what a verification at this level would tell.
+fn is_fresh(known: &Verified, level: Level, since: Duration) -> bool {
+    let age = Timestamp::now().duration_since(known.at);
+    // A result of the future counts for nothing: the clock went back.
+    known.good && known.level >= level && !age.is_negative() && age.unsigned_abs() <= since
+}
+
 impl SetResult {
+    fn skipped(known: &Verified, id: &str) -> SetResult {
+        SetResult {
+            id: id.to_owned(),
+            level: known.level,
+            skipped: true,
+            good: known.good,
+            bytes: 0,
+            seconds: 0.0,
+            findings: Vec::new(),
+        }
+    }
+
     fn of(set: &SetReader, report: &VerifyReport, seconds: f64) -> SetResult {
         SetResult {
             id: set.id().to_string(),
             level: report.level,
+            skipped: false,
             good: report.is_good(),
             bytes: report.bytes,
             seconds,
             findings: report.findings.iter().map(ToString::to_string).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_fresh_when_it_is_good_young_and_as_close() {
+        let ago = |seconds: i64| Timestamp::from_second(Timestamp::now().as_second() - seconds).unwrap();
+        let known = |level, seconds, good| Verified {
+            level,
+            at: ago(seconds),
+            tool: String::new(),
+            good,
+            findings: Vec::new(),
+            manifest_hash: serde_json::from_str("\"00000000000000000000000000000000\"").unwrap(),
+        };
+        let hour = Duration::from_secs(3600);
+        assert!(is_fresh(&known(Level::Pages, 60, true), Level::Full, hour));
+        assert!(!is_fresh(&known(Level::Quick, 60, true), Level::Full, hour));
+        assert!(!is_fresh(&known(Level::Pages, 3700, true), Level::Full, hour));
+        assert!(!is_fresh(&known(Level::Pages, 60, false), Level::Full, hour));
+        assert!(!is_fresh(&known(Level::Pages, -600, true), Level::Full, hour));
     }
 }
