@@ -238,6 +238,47 @@ fn a_table_that_is_held_on_mysql() -> Result<()> {
     a_held_table(&small(MYSQL)?)
 }
 
+/// How many offsets a disk is full at.
+const FULL_AT: u64 = 50;
+
+#[test]
+fn a_disk_that_is_full_at_fifty_offsets() -> Result<()> {
+    let server = small(MARIADB)?;
+    let trip = Trip::new()?;
+    let config = configure(&trip, &server, "")?;
+    // The first one has the redo of the server's own beginnings in it.
+    for _ in 0..2 {
+        backup(&config)?.run()?.expect_success()?;
+    }
+    let set = trip.repo().join(NAME).join(trip.sets()?.pop().context("no set")?);
+    let files = || -> Result<Vec<(PathBuf, Vec<u8>)>> {
+        let paths = fs::read_dir(&set)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        paths.into_iter().map(|path| Ok((path.clone(), fs::read(path)?))).collect()
+    };
+    let before = files()?;
+    let bytes: usize = before.iter().map(|(_, bytes)| bytes.len()).sum();
+    for nth in 0..FULL_AT {
+        // The next set is not quite as large.
+        let room = bytes as u64 * 95 / 100 * nth / FULL_AT;
+        let failed = backup(&config)?.env("RESEED_FAILPOINTS", format!("io.write=room:{room}")).run()?;
+        let failed = failed.expect_code(9).with_context(|| format!("full after {room} of {bytes} bytes"))?;
+        ensure!(
+            failed.stderr.contains("No space left") && failed.stderr.contains(" hint: "),
+            "{}",
+            failed.stderr
+        );
+        ensure!(trip.sets()?.len() == 2, "published with room for {room} bytes: {:?}", trip.sets()?);
+    }
+    ensure!(files()? == before, "the old set was touched");
+    backup(&config)?.run()?.expect_success()?;
+    nothing_but_sets(&trip, 3)?;
+    Reseed::new(["verify", "--name", NAME, "all", "--pages"])?
+        .env("RESEED_CONFIG", &config)
+        .run()?
+        .expect_success()?;
+    assert_nothing_left(&server)
+}
+
 #[test]
 fn a_configuration_with_a_mistake_stops_the_run() -> Result<()> {
     let server = small(MARIADB)?;

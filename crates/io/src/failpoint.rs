@@ -11,6 +11,7 @@
 //! | `kill` | the process kills itself with SIGKILL |
 //! | `pause:FILE` | makes FILE.reached, then waits until FILE exists |
 //! | `sleep:MS` | waits that many milliseconds |
+//! | `room:BYTES` | where bytes are written: so many in all, then no space left on the device |
 //!
 //! `action@N` acts from the Nth time on (counted from 1) that the place is passed.
 //! The one place where a library reads the environment: a failpoint must reach code that no option reaches.
@@ -39,6 +40,7 @@ enum Action {
     Kill,
     Pause(PathBuf),
     Sleep(Duration),
+    Room(u64),
 }
 
 /// The variable holds something that is not a list of failpoints.
@@ -61,23 +63,37 @@ pub fn check_environment() -> Result<(), BadFailpoint> {
     }
 }
 
+fn from_environment() -> Option<HashMap<String, Point>> {
+    let text = std::env::var(VARIABLE).ok()?;
+    parse(&text).ok().filter(|points| !points.is_empty())
+}
+
 /// Passes the failpoint `name`. Costs one load where none is set.
 ///
 /// # Errors
 /// What the failpoint was told to fail with.
 pub fn hit(name: &str) -> io::Result<()> {
-    let points = POINTS.get_or_init(|| {
-        let text = std::env::var(VARIABLE).ok()?;
-        parse(&text).ok().filter(|points| !points.is_empty())
-    });
-    match points {
+    match POINTS.get_or_init(from_environment) {
         None => Ok(()),
         Some(points) => points.get(name).map_or(Ok(()), |point| point.pass(name)),
     }
 }
 
+/// How many of these bytes still have room at the place `name`; all where no failpoint is set.
+pub fn room(name: &str, wanted: usize) -> usize {
+    let points = POINTS.get_or_init(from_environment);
+    let Some(point) = points.as_ref().and_then(|points| points.get(name)) else { return wanted };
+    let Action::Room(room) = point.action else { return wanted };
+    let written = point.passed.fetch_add(wanted as u64, Ordering::Relaxed);
+    room.saturating_sub(written).min(wanted as u64) as usize
+}
+
 impl Point {
     fn pass(&self, name: &str) -> io::Result<()> {
+        if matches!(self.action, Action::Room(_)) {
+            // It counts bytes and not passages.
+            return Ok(());
+        }
         let nth = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
         if nth < self.from {
             return Ok(());
@@ -98,6 +114,7 @@ impl Point {
                 std::thread::sleep(*pause);
                 Ok(())
             }
+            Action::Room(_) => Ok(()),
         }
     }
 }
@@ -131,6 +148,7 @@ fn parse(text: &str) -> Result<HashMap<String, Point>, BadFailpoint> {
             },
             Some(("pause", file)) if !file.is_empty() => Action::Pause(file.into()),
             Some(("sleep", ms)) => Action::Sleep(Duration::from_millis(ms.parse().map_err(|_| bad())?)),
+            Some(("room", bytes)) => Action::Room(bytes.parse().map_err(|_| bad())?),
             Some(_) => return Err(bad()),
         };
         points.insert(name.to_owned(), Point { action, from, passed: AtomicU64::new(0) });
@@ -152,11 +170,12 @@ mod tests {
 
     #[test]
     fn every_action_is_understood() {
-        let points = parse("a=error, b=enospc@3,c=eio,d=kill,e=pause:/tmp/x,f=sleep:20,").unwrap();
+        let points = parse("a=error, b=enospc@3,c=eio,d=kill,e=pause:/tmp/x,f=sleep:20,g=room:7,").unwrap();
         assert_eq!(points["a"].action, Action::Error);
         assert_eq!((&points["b"].action, points["b"].from), (&Action::NoSpace, 3));
         assert_eq!(points["e"].action, Action::Pause("/tmp/x".into()));
         assert_eq!(points["f"].action, Action::Sleep(Duration::from_millis(20)));
+        assert_eq!(points["g"].action, Action::Room(7));
         for bad in ["a", "a=", "a=explode", "a=sleep:x", "a=pause:", "a=error@x"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -61,9 +61,17 @@ impl OutFile {
     /// # Errors
     /// When the disk is full or fails; the offset is named.
     pub fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-        failpoint::hit("io.write")
-            .and_then(|()| self.file.write_all_at(bytes, offset))
-            .map_err(|e| IoError::at(Op::Write, &self.path, offset, e))
+        let write = || {
+            failpoint::hit("io.write")?;
+            match bytes.get(..failpoint::room("io.write", bytes.len())) {
+                Some(fits) if fits.len() < bytes.len() => {
+                    self.file.write_all_at(fits, offset)?;
+                    Err(io::Error::from_raw_os_error(libc::ENOSPC))
+                }
+                _ => self.file.write_all_at(bytes, offset),
+            }
+        };
+        write().map_err(|e| IoError::at(Op::Write, &self.path, offset, e))
     }
 
     /// Reads until the buffer is full or the file ends.

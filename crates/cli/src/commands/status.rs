@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reseed_backup::Report;
-use reseed_io::{space, write};
+use reseed_io::{IoError, space, write};
 use reseed_repository::{Listing, Repository, ServerName, SetInfo, Timestamp};
 use serde::Serialize;
 
@@ -66,17 +66,19 @@ pub fn write(args: &BackupArgs, begun: Timestamp, took: Duration, result: Result
     };
     if let Some(file) = &args.metrics_file {
         let text = metrics::text(&status);
-        warn(
-            "metrics file",
-            write::write_atomic(file, text.as_bytes(), MODE).map_err(|error| error.to_string()),
-        );
+        warn("metrics file", write::write_atomic(file, text.as_bytes(), MODE).map_err(told));
     }
     if let Some(file) = place(args, repo) {
         let text = serde_json::to_vec_pretty(&document(&status)).map_err(|error| error.to_string());
-        warn(
-            "status file",
-            text.and_then(|text| write::write_atomic(&file, &text, MODE).map_err(|error| error.to_string())),
-        );
+        warn("status file", text.and_then(|text| write::write_atomic(&file, &text, MODE).map_err(told)));
+    }
+}
+
+/// With its cause, on one line.
+fn told(error: IoError) -> String {
+    match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 
