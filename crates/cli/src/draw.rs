@@ -55,6 +55,7 @@ pub struct Drawer {
 #[derive(Debug, Default)]
 struct Shared {
     done: AtomicU64,
+    signs: AtomicU64,
     phase: Mutex<Phase>,
     over: Condvar,
 }
@@ -108,7 +109,27 @@ impl Drawer {
 
     /// Says in words where the phase stands.
     pub fn status(&self, text: &str) {
+        self.sign_of_life();
         text.clone_into(&mut self.phase().status);
+    }
+
+    /// Where the run stands, in a line; empty between phases.
+    pub fn describe(&self) -> String {
+        let phase = self.phase().clone();
+        let Some(since) = phase.since else { return String::new() };
+        let done = self.shared.done.load(Ordering::Relaxed);
+        let elapsed = since.elapsed();
+        let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+        format!("{}: {}", phase.name, describe(&phase, done, rate, elapsed))
+    }
+
+    /// Grows whenever the run has come a step further.
+    pub fn signs_of_life(&self) -> u64 {
+        self.shared.signs.load(Ordering::Relaxed)
+    }
+
+    fn sign_of_life(&self) {
+        self.shared.signs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Does something with the block out of the way.
@@ -141,18 +162,15 @@ impl Drawer {
             if held.closed {
                 return;
             }
-            let now = held.clone();
             drop(held);
             if self.style == Style::Terminal {
                 self.bar.set_draw_target(ProgressDrawTarget::stderr());
                 self.bar.enable_steady_tick(REDRAW);
                 return;
             }
-            if let Some(since) = now.since {
-                let done = self.shared.done.load(Ordering::Relaxed);
-                let elapsed = since.elapsed();
-                let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
-                self.line(&format!("{}: {}", now.name, describe(&now, done, rate, elapsed)));
+            let text = self.describe();
+            if !text.is_empty() {
+                self.line(&text);
             }
         }
     }
@@ -212,6 +230,7 @@ fn describe(phase: &Phase, done: u64, rate: f64, elapsed: Duration) -> String {
 
 impl Progress for Drawer {
     fn start(&self, phase: &str, total: Option<u64>) {
+        self.sign_of_life();
         {
             let mut now = self.phase();
             *now = Phase {
@@ -232,6 +251,7 @@ impl Progress for Drawer {
     }
 
     fn advance(&self, bytes: u64) {
+        self.sign_of_life();
         self.shared.done.fetch_add(bytes, Ordering::Relaxed);
         if self.style == Style::Terminal {
             self.bar.inc(bytes);
@@ -246,14 +266,18 @@ impl Progress for Drawer {
     }
 
     fn gauge(&self, name: &'static str, value: u64) {
-        self.phase().gauges.insert(name, value);
+        if self.phase().gauges.insert(name, value) != Some(value) {
+            self.sign_of_life();
+        }
     }
 
     fn note(&self, text: &str) {
+        self.sign_of_life();
         self.say(text);
     }
 
     fn finish(&self) {
+        self.sign_of_life();
         self.phase().since = None;
     }
 }

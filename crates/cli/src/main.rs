@@ -10,6 +10,7 @@ mod failure;
 mod log;
 mod out;
 mod reference;
+mod service;
 mod signals;
 mod units;
 
@@ -27,6 +28,7 @@ use crate::commands::Session;
 use crate::draw::{Drawer, Style};
 use crate::exit::Outcome;
 use crate::failure::Failure;
+use crate::service::Service;
 
 fn main() -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
@@ -55,8 +57,10 @@ fn main() -> ExitCode {
     }
     let json = cli.command.wants_json();
     let session = Session { drawer: drawer.clone(), cancel };
+    let service = Service::start(&drawer);
     let result = commands::run(&cli, &session);
     drawer.close();
+    service.end(result.as_ref().map_or_else(Failure::summary, |_| "done".to_owned()));
     match result {
         Ok(code) => code,
         Err(failure) => report(&failure, json),

@@ -240,6 +240,24 @@ mod tests {
         assert!(checked > 40, "only {checked} command lines were found");
     }
 
+    /// Somebody who follows a trail in CONTRIBUTING.md must not end in the woods.
+    #[test]
+    fn the_trails_lead_somewhere() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let text = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+        for trail in ["redo record type", "exit code", "finding of check", "place to store sets"] {
+            let heading = text.lines().find(|line| line.starts_with("### ") && line.contains(trail));
+            let heading = heading.unwrap_or_else(|| unreachable!("no trail to a new {trail}"));
+            let section = text.split(heading).nth(1).unwrap().split("\n#").next().unwrap();
+            let named: Vec<&str> =
+                section.split('`').skip(1).step_by(2).filter(|word| word.contains('/')).collect();
+            assert!(named.len() > 2, "{heading}: {named:?}");
+            for path in named {
+                assert!(root.join(path).exists(), "{heading} names {path}, which is not there");
+            }
+        }
+    }
+
     #[test]
     fn every_command_has_examples() {
         for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {

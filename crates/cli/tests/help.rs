@@ -34,6 +34,7 @@ fn help_of_every_command() {
     assert_eq!(top.stderr, "");
     insta::assert_snapshot!("help", top.stdout);
     for command in [
+        "setup",
         "backup",
         "restore",
         "clone",

@@ -13,7 +13,6 @@ mod layout;
 mod load;
 mod log;
 mod occupied;
-mod old;
 mod options;
 pub mod pages;
 mod plan;

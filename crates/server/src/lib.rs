@@ -4,6 +4,7 @@
 //! Callers are plain threads: the asynchronous client is inside, and every call has a limit and can be stopped.
 //! This crate must never know what lies in the files of a datadir, draw anything, or read the process's environment.
 
+pub mod account;
 pub mod attach;
 mod consumer;
 mod coordinates;

@@ -75,6 +75,11 @@ pub(crate) fn missing(
     Ok(judge(&needs(version, purpose), &grants, &account))
 }
 
+/// The names of all privileges that the purpose needs.
+pub(crate) fn privileges(version: &ServerVersion, purpose: Purpose) -> Vec<&'static str> {
+    needs(version, purpose).into_iter().map(|need| need.privilege).collect()
+}
+
 fn needs(version: &ServerVersion, purpose: Purpose) -> Vec<Need> {
     match version.flavour {
         Flavour::MariaDb => mariadb_needs(version, purpose),

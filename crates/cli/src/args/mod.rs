@@ -15,6 +15,7 @@ mod hours;
 mod meta;
 mod restore;
 mod sets;
+mod setup;
 
 use std::path::PathBuf;
 
@@ -39,6 +40,7 @@ pub use restore::{
     TlsArg,
 };
 pub use sets::{ListArgs, PinArgs, ShowArgs, UnpinArgs, VerifyArgs, VerifyWhich};
+pub use setup::SetupArgs;
 
 /// Hot physical backups of MySQL and MariaDB: take them, restore them, make replicas of them
 #[derive(Debug, Parser)]
@@ -121,6 +123,7 @@ pub enum LogLevel {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Setup(SetupArgs),
     Backup(BackupArgs),
     Restore(RestoreArgs),
     Clone(CloneArgs),
@@ -145,6 +148,7 @@ impl Command {
     /// The command's result is a JSON document, so that its failure is one too.
     pub fn wants_json(&self) -> bool {
         match self {
+            Command::Setup(args) => args.json,
             Command::Backup(args) => args.json,
             Command::Restore(args) => args.json,
             Command::Clone(args) => args.json,

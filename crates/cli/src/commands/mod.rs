@@ -15,6 +15,7 @@ mod metrics;
 mod restore;
 mod restore_test;
 mod sets;
+mod setup;
 mod status;
 mod summary;
 mod verify;
@@ -39,6 +40,7 @@ pub struct Session {
 /// Whatever ended the command, ready to be shown.
 pub fn run(cli: &Cli, session: &Session) -> Result<ExitCode, Failure> {
     let outcome = match &cli.command {
+        Command::Setup(args) => setup::run(args, cli.global.config.as_deref(), session),
         Command::Backup(args) => backup::run(args, session),
         Command::Restore(args) => restore::run(args, session),
         Command::Clone(args) => clone::run(args, session),

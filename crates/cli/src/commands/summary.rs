@@ -45,10 +45,9 @@ pub fn restore(report: &reseed_restore::Report) -> Vec<String> {
         line(
             "how big",
             format_args!(
-                "{} written in {}{}, {} of redo",
+                "{} written in {}, {} of redo",
                 Size(report.bytes),
                 count(report.files, "file"),
-                report.equal.map(|bytes| format!(", {} were there already", Size(bytes))).unwrap_or_default(),
                 Size(report.redo_bytes)
             ),
         ),
@@ -58,8 +57,7 @@ pub fn restore(report: &reseed_restore::Report) -> Vec<String> {
         ),
     ];
     if let Some(aside) = &report.moved_aside {
-        let what = if report.equal.is_some() { "what was left of it" } else { "moved aside" };
-        lines.push(line("old datadir", format_args!("{} ({what})", aside.display())));
+        lines.push(line("old datadir", format_args!("{} (moved aside)", aside.display())));
     }
     if let Some(file) = &report.hand_over {
         lines.push(line(

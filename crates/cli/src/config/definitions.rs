@@ -19,7 +19,6 @@ pub const COMMAND_LINE_ONLY: &[(&str, &str)] = &[
     ("server", "it belongs to one call"),
     ("datadir", "what a restore overwrites is said where it is called"),
     ("move-aside", "what a restore overwrites is said where it is called"),
-    ("delta", "what a restore overwrites is said where it is called"),
     ("replace", "what is cleared in a server is said where it is called"),
 ];
 
@@ -40,7 +39,10 @@ pub fn command<'a>(root: &'a Command, name: &str) -> Option<&'a Command> {
 
 /// The commands that work on a named server.
 pub fn commands(root: &Command) -> impl Iterator<Item = &Command> {
-    let named = |command: &&Command| command.get_arguments().any(|arg| arg.get_long() == Some("name"));
+    // `setup` works on a named server too, and is the one that writes the file.
+    let named = |command: &&Command| {
+        command.get_name() != "setup" && command.get_arguments().any(|arg| arg.get_long() == Some("name"))
+    };
     root.get_subcommands().filter(named)
 }
 

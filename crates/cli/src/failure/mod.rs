@@ -93,6 +93,11 @@ impl Failure {
         }
     }
 
+    /// What failed, in a line.
+    pub fn summary(&self) -> String {
+        format!("error: {}", self.message.lines().next().unwrap_or_default())
+    }
+
     /// Whoever read our standard output has gone away.
     pub fn is_closed_pipe(&self) -> bool {
         self.closed_pipe

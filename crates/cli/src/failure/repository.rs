@@ -54,7 +54,7 @@ fn hint(error: &RepositoryError) -> Option<&'static str> {
             "Use another set; the next backup of this name removes what is left of it."
         }
         RepositoryError::Damaged { .. } | RepositoryError::ParentAltered { .. } => {
-            "Do not use this set. `reseed verify … all` says which sets are whole; take a new backup."
+            "Do not use this set. `reseed verify ... all` says which sets are whole; take a new backup."
         }
         RepositoryError::ParentMissing { .. } => "Use a set whose chain is whole, or take a new full backup.",
         RepositoryError::Stream(_) => {

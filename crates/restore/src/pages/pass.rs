@@ -6,7 +6,6 @@ use reseed_io::{IoError, Op};
 use reseed_redo::SpaceId;
 use reseed_terms::Flavour;
 
-use super::blocks::Written;
 use super::patch::{Patcher, Stretch};
 use super::queue::{Queue, Task};
 use super::scene::{Done, Scene, Unit};
@@ -28,7 +27,8 @@ struct Worker<'s> {
 /// The first thing that failed.
 pub fn pass(scene: &Scene<'_>, source: &dyn Source) -> Result<Done, RestoreError> {
     let units = scene.units();
-    let writers = scene.writers();
+    let files = scene.plan.files.iter().zip(&scene.paths);
+    let writers: Vec<Writer> = files.map(|(file, path)| scene.writer(file, path.clone())).collect();
     let first = units
         .iter()
         .enumerate()
@@ -99,10 +99,9 @@ fn write_segment(
     done: &mut Done,
 ) -> Result<(), RestoreError> {
     // Also a file without a byte is made.
-    writer.open()?;
+    writer.file()?;
     if let Some(content) = &file.content {
-        done.written += writer.write(0, content, false)?;
-        return Ok(());
+        return writer.write(0, content, false);
     }
     let Some(segment) = file.segments.get(task.segment) else { return Ok(()) };
     if let Some(next) =
@@ -111,14 +110,14 @@ fn write_segment(
         worker.reader.prefetch(next)?;
     }
     let raw = read_segment(worker, file, segment)?;
-    let written = match unit.space {
+    let result = match unit.space {
         // A tablespace that is written as it was may have pages that leave holes.
-        None => writer.write(segment.bytes.start, &worker.run, file.entry.kind.has_pages())?,
-        Some(space) => pages(scene, worker, task, space, unit, file, segment, writer, done)?,
+        None => writer.write(segment.bytes.start, &worker.run, file.entry.kind.has_pages()),
+        Some(space) => pages(scene, worker, task, space, unit, file, segment, writer, done),
     };
-    done.written += written;
+    done.bytes += worker.run.len() as u64;
     scene.progress.advance(raw);
-    Ok(())
+    result
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -132,7 +131,7 @@ fn pages(
     segment: &Segment,
     writer: &Writer,
     done: &mut Done,
-) -> Result<Written, RestoreError> {
+) -> Result<(), RestoreError> {
     let path = file.entry.path.to_string();
     let first = segment.pages.start;
     let bytes = &mut worker.run;
@@ -153,8 +152,8 @@ fn pages(
     let first_of_file = u64::from(file.entry.first_page);
     let sparse = has_compressed_page(scene.flavour, &format, bytes);
     let mut extra = |number: u64, pages: &[u8]| {
-        done.written += writer.write((number - first_of_file) * size, pages, false)?;
-        Ok(())
+        done.bytes += pages.len() as u64;
+        writer.write((number - first_of_file) * size, pages, false)
     };
     worker.patcher.patch(
         &path,
