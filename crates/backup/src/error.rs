@@ -102,6 +102,8 @@ pub enum Refusal {
     RedoArchive,
     #[error("its redo logging is switched off, so that a copy of the running server cannot be made whole")]
     RedoDisabled,
+    #[error("innodb_log_checksums is OFF, so that nothing tells a good block of its redo log from a bad one")]
+    RedoUnchecked,
     #[error("its redo log is not one that is read: {reason}")]
     RedoFormat { reason: String },
     #[error("it has data of the engine {engine}, which is not supported")]

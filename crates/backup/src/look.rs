@@ -49,6 +49,7 @@ pub(crate) fn look(options: &BackupOptions, stop: Stop) -> Result<Looked, Backup
     let purpose = Purpose {
         replica: facts.replicas.as_ref().is_none_or(|replicas| !replicas.is_empty()),
         kill: options.kill != KillPolicy::Never,
+        pause_applier: options.safe,
         ..Purpose::backup()
     };
     let missing = server.preflight(purpose)?;
@@ -85,6 +86,10 @@ fn refuse_unsupported(server: &Server, facts: &ServerFacts) -> Result<(), Backup
     };
     if facts.innodb.redo_encrypted {
         return refuse(Refusal::EncryptedRedo);
+    }
+    // MariaDB has not heeded the variable since before 10.5.
+    if facts.flavour() == Flavour::MySql && facts.variables.get("innodb_log_checksums") == Some("OFF") {
+        return refuse(Refusal::RedoUnchecked);
     }
     let names = server.encrypted_tablespaces()?;
     if !names.is_empty() {

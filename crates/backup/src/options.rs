@@ -26,6 +26,8 @@ pub struct BackupOptions {
     /// Limit of each single wait for a lock.
     pub lock_wait: Duration,
     pub kill: KillPolicy,
+    /// On a replica: the applier stands still, with no temporary table open, while the coordinates are taken.
+    pub safe: bool,
     /// MySQL: how long, in all, the server may be made to wait for us by the redo log consumer. 0: no consumer.
     pub stall_budget: Duration,
     /// How long the redo may take to reach the LSN that was read under the lock.
@@ -42,6 +44,7 @@ impl BackupOptions {
             lock: LockChoice::Auto,
             lock_wait: Duration::from_secs(60),
             kill: KillPolicy::Never,
+            safe: false,
             stall_budget: Duration::from_secs(1),
             redo_wait: Duration::from_secs(60),
         }

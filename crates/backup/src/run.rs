@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use reseed_innodb::PageSize;
 use reseed_io::{Cancel, Progress, Rate};
 use reseed_repository::{Published, SetFacts, Sink, Timestamp};
-use reseed_server::{Server, Stop};
+use reseed_server::{PausedApplier, Server, Stop};
 use reseed_terms::{Flavour, LockTimes};
 
 use crate::copier::{Copier, CopyRules};
@@ -88,7 +88,13 @@ fn taken(
             server: facts.version.to_string(),
             refusal: crate::error::Refusal::Version { reason: error.to_string() },
         })?;
-    let mut protocol = protocol::choose(options, server)?;
+    let mut protocol = protocol::choose(options, server, facts)?;
+    let mut notes = Vec::new();
+    let mut paused = match server.flavour() {
+        Flavour::MariaDb => None,
+        // MySQL stops no applier while the instance is locked, so there it stands still for the whole copy.
+        Flavour::MySql => pause(options, looked, steps, &mut notes)?,
+    };
     protocol.begin()?;
     steps.begin("follow the redo", None);
     failpoint("backup.follower")?;
@@ -139,11 +145,21 @@ fn taken(
         spaces: Spaces::new(SpaceRules { flavour: server.flavour(), page_size, redo }),
         plain: PlainFiles::default(),
         scan: Scan::default(),
-        notes: Vec::new(),
+        notes,
         steps,
     };
-    work.first_copy()?;
+    protocol::watched(protocol.as_mut(), failures, || work.first_copy())?;
+    if paused.is_none() {
+        paused = pause(options, looked, work.steps, &mut work.notes)?;
+    }
+    if paused.is_none() {
+        let risks = note_of_risks(looked)?;
+        work.notes.extend(risks);
+    }
     let instant = protocol.finish(&mut work)?;
+    if let Some(paused) = paused {
+        paused.resume()?;
+    }
     work.note_left_out();
     work.steps.begin("redo to the end", None);
     let Work { follower, mut spaces, plain, scan, mut notes, steps, .. } = work;
@@ -178,6 +194,53 @@ fn taken(
         pages_reread: counters.rereads.load(Ordering::Relaxed),
         commits_held: instant.commits_held,
     })
+}
+
+/// `--safe` on a replica: its applier stands still from here on.
+fn pause(
+    options: &BackupOptions,
+    looked: &Looked,
+    steps: &mut Steps<'_>,
+    notes: &mut Vec<String>,
+) -> Result<Option<PausedApplier>, BackupError> {
+    if !options.safe || looked.facts.replicas.as_ref().is_none_or(Vec::is_empty) {
+        return Ok(None);
+    }
+    steps.begin("stop the applier", None);
+    let paused = looked.server.pause_applier(options.lock_wait)?;
+    for name in paused.idle() {
+        let named = if name.is_empty() { String::new() } else { format!(" of channel {name}") };
+        notes.push(format!(
+            "the applier{named} was stopped when the backup began, and stays so: a backup --safe that is killed leaves it so"
+        ));
+    }
+    failpoint("backup.applier")?;
+    Ok(Some(paused))
+}
+
+/// What `--safe` would have helped against.
+fn note_of_risks(looked: &Looked) -> Result<Vec<String>, BackupError> {
+    let facts = &looked.facts;
+    let mut notes = Vec::new();
+    if facts.replicas.as_ref().is_none_or(Vec::is_empty) {
+        return Ok(notes);
+    }
+    let open = looked.server.open_temporary_tables()?;
+    if open > 0 {
+        notes.push(format!(
+            "replicated statements had {open} temporary tables open: a replica made from this set stops at the next \
+             statement that uses one; --safe waits until they are closed"
+        ));
+    }
+    let workers: Option<u32> = facts.variables.number("replica_parallel_workers");
+    if facts.needs_read_lock_for_channels() && workers.is_some_and(|workers| workers > 1) {
+        notes.push(
+            "a parallel applier that goes by file and position may name a place before what the data contains, so that \
+             a replica of the same source meets rows twice: --safe makes the place exact"
+                .to_owned(),
+        );
+    }
+    Ok(notes)
 }
 
 /// What the redo between the inventory and the end says: drops in the background are struck off; anything new, while

@@ -48,6 +48,10 @@ pub enum ServerError {
     #[error("{lock} was not granted within {}{}", seconds(.limit), blockers_text(.blockers))]
     LockWait { lock: String, limit: Duration, blockers: Vec<Blocker> },
 
+    /// `--safe`: replicated statements kept temporary tables open for too long. The applier runs again.
+    #[error("replicated statements still had {open} temporary tables open after {}", seconds(.limit))]
+    TemporaryTables { open: u64, limit: Duration },
+
     /// The caller asked to stop.
     #[error("stopped while waiting for {statement}")]
     Stopped { statement: String },

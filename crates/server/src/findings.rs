@@ -10,6 +10,7 @@ use crate::error::ServerError;
 use crate::facts::ServerFacts;
 use crate::handover::advice;
 use crate::locks::{Blocker, blockers};
+use crate::pause;
 use crate::replica::ThreadState;
 use crate::server::Server;
 use crate::session::Session;
@@ -79,7 +80,15 @@ impl Server {
         let mut findings = vec![binary_log(facts), encryption(facts), other_engines(facts)];
         findings.extend(replication(facts));
         let mut session = self.session();
-        for look in [prepared_xa, tables, history, uncommitted_rows, long_transactions, ddl_in_flight] {
+        for look in [
+            temporary_tables,
+            prepared_xa,
+            tables,
+            history,
+            uncommitted_rows,
+            long_transactions,
+            ddl_in_flight,
+        ] {
             match look(&mut session, facts) {
                 Ok(finding) => findings.push(finding),
                 Err(ServerError::Statement { .. }) => {}
@@ -175,7 +184,11 @@ fn replication(facts: &ServerFacts) -> Vec<Finding> {
             None if state.receiver == ThreadState::Running && state.applier == ThreadState::Running => {
                 finding
             }
-            None => finding.bad(Verdict::Blocks, "it does not run, and gives no error: someone stopped it"),
+            None => finding.bad(
+                Verdict::Blocks,
+                "it does not run, and gives no error: someone stopped it, or a backup --safe that was killed; \
+                 START REPLICA (MariaDB: START ALL SLAVES) lets it run again",
+            ),
         });
         for setting in advice::living(&facts.version, &facts.variables, channel.by_gtid) {
             findings.push(
@@ -185,6 +198,24 @@ fn replication(facts: &ServerFacts) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn temporary_tables(session: &mut Session, facts: &ServerFacts) -> Result<Finding, ServerError> {
+    let query = match facts.flavour() {
+        Flavour::MariaDb => "SHOW GLOBAL STATUS LIKE 'Slave_open_temp_tables'",
+        Flavour::MySql => "SHOW GLOBAL STATUS LIKE 'Replica_open_temp_tables'",
+    };
+    let open = pause::open_temporary_tables(session)?;
+    let finding =
+        Finding::fine("temporary-tables", format!("{open} temporary tables of replicated statements"), query);
+    if open == 0 {
+        return Ok(finding);
+    }
+    Ok(finding.bad(
+        Verdict::Slow,
+        "a replica made from a backup that is taken now lacks them, and stops at the next statement that uses one: \
+         backup --safe waits until they are closed",
+    ))
 }
 
 fn prepared_xa(session: &mut Session, _: &ServerFacts) -> Result<Finding, ServerError> {

@@ -14,6 +14,7 @@ pub mod findings;
 pub mod handover;
 pub mod locks;
 pub mod options;
+mod pause;
 pub mod preflight;
 pub mod quote;
 mod replica;
@@ -30,8 +31,9 @@ pub use locks::{Blocker, KillPolicy, LockOptions, LockSession, QueryKind, Stage}
 pub use options::{
     ConnectArgs, ConnectOptions, DefaultsChoice, Environment, OptionFiles, OptionsError, Password, Target,
 };
+pub use pause::PausedApplier;
 pub use preflight::{Missing, Purpose};
-pub use replica::{PausedApplier, ReplicaState, ThreadError, ThreadState};
+pub use replica::{ReplicaState, ThreadError, ThreadState};
 pub use row::Row;
 pub use server::{OtherTable, RedoPosition, Server, TablespaceFile};
 pub use session::{Session, Stop};

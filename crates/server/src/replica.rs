@@ -1,13 +1,11 @@
 //! A server as a replica: what it replicates from, how far it is and what is wrong with it, under the many names
 //! that the servers have given to the same columns.
 
-use std::time::{Duration, Instant};
-
 use reseed_terms::{BinlogPosition, DelayedBy, Flavour, ReplicaChannel, ServerVersion};
 
 use crate::error::ServerError;
 use crate::row::Row;
-use crate::session::{Session, Stop};
+use crate::session::Session;
 
 /// An error that a replication thread has stopped at; number 0 is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -158,100 +156,6 @@ fn state(row: &Row) -> ReplicaState {
         open_temp_tables: 0,
         relay_log_bytes: number(&["Relay_Log_Space"]).unwrap_or(0),
         delay_left: number(&["SQL_Remaining_Delay"]),
-    }
-}
-
-/// Appliers that were stopped for a backup; those that ran before run again on drop, whatever happened in between.
-#[derive(Debug)]
-pub struct PausedApplier {
-    /// A session that no wish to stop keeps from starting them again.
-    session: Session,
-    flavour: Flavour,
-    channels: Vec<String>,
-    running: bool,
-}
-
-impl PausedApplier {
-    pub(crate) fn pause(
-        mut session: Session,
-        version: &ServerVersion,
-        stop: &Stop,
-        limit: Duration,
-    ) -> Result<PausedApplier, ServerError> {
-        let channels = states(&mut session, version)?
-            .into_iter()
-            .filter(|state| state.applier == ThreadState::Running)
-            .map(|state| state.channel.name)
-            .collect();
-        let mut paused = PausedApplier { session, flavour: version.flavour, channels, running: true };
-        let deadline = Instant::now() + limit;
-        loop {
-            paused.stop()?;
-            if paused.channels.is_empty() || paused.open_temp_tables()? == 0 {
-                return Ok(paused);
-            }
-            // The tables are closed by events to come: let some of them be applied.
-            paused.start()?;
-            let statement = "temporary tables of replicated statements to be closed".to_owned();
-            if stop.is_asked() {
-                return Err(ServerError::Stopped { statement });
-            }
-            if Instant::now() >= deadline {
-                return Err(ServerError::Timeout { statement, limit });
-            }
-            std::thread::sleep(Duration::from_millis(200).min(limit));
-        }
-    }
-
-    fn open_temp_tables(&mut self) -> Result<u64, ServerError> {
-        let rows = self.session.query(
-            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Slave_open_temp_tables', 'Replica_open_temp_tables')",
-        )?;
-        Ok(rows.iter().filter_map(|row| row.text(1)?.parse::<u64>().ok()).max().unwrap_or(0))
-    }
-
-    fn each(&mut self, verb: &str) -> Result<(), ServerError> {
-        let mut result = Ok(());
-        for channel in &self.channels {
-            let channel = crate::quote::plain(channel);
-            let sql = match self.flavour {
-                Flavour::MariaDb => format!("{verb} SLAVE {channel} SQL_THREAD"),
-                Flavour::MySql => format!("{verb} REPLICA SQL_THREAD FOR CHANNEL {channel}"),
-            };
-            // One that fails must not keep the others from being started.
-            result = result.and(self.session.execute(&sql));
-        }
-        result
-    }
-
-    fn stop(&mut self) -> Result<(), ServerError> {
-        self.running = false;
-        self.each("STOP")
-    }
-
-    fn start(&mut self) -> Result<(), ServerError> {
-        if self.running {
-            return Ok(());
-        }
-        self.each("START")?;
-        self.running = true;
-        Ok(())
-    }
-
-    /// Lets the appliers run again.
-    ///
-    /// # Errors
-    /// When the server refuses it.
-    pub fn resume(mut self) -> Result<(), ServerError> {
-        self.start()
-    }
-}
-
-impl Drop for PausedApplier {
-    fn drop(&mut self) {
-        if let Err(error) = self.start() {
-            tracing::error!(%error, "the replica's applier could not be started again");
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::ServerError;
 use crate::facts::{self, ServerFacts};
 use crate::locks::{Blocker, LockOptions, LockSession, blockers};
 use crate::options::ConnectOptions;
+use crate::pause::{self, PausedApplier};
 use crate::preflight::{self, Missing, Purpose};
 use crate::quote;
 use crate::replica::{self, ReplicaState};
@@ -335,9 +336,17 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be stopped, or temporary tables stay open for `limit`.
-    pub fn pause_applier(&self, limit: Duration) -> Result<replica::PausedApplier, ServerError> {
+    pub fn pause_applier(&self, limit: Duration) -> Result<PausedApplier, ServerError> {
         let session = self.open_session_with(&Stop::never())?;
-        replica::PausedApplier::pause(session, &self.version, &self.stop, limit)
+        PausedApplier::pause(session, &self.options, &self.version, &self.stop, limit)
+    }
+
+    /// Temporary tables that replicated statements have open now: a restored server does not have them.
+    ///
+    /// # Errors
+    /// As `query`.
+    pub fn open_temporary_tables(&self) -> Result<u64, ServerError> {
+        pause::open_temporary_tables(&mut self.session())
     }
 
     /// The statement that `account` as the server knows it was logged in by, in quotes for a GRANT.

@@ -13,7 +13,7 @@ use std::time::Instant as Clock;
 
 use reseed_server::{LockSession, Stage};
 
-use super::{Instant, Protocol, release};
+use super::{Instant, Protocol, check, release};
 use crate::engines::Strictness;
 use crate::error::BackupError;
 use crate::scan::{Found, FoundKind};
@@ -37,6 +37,10 @@ impl Protocol for MariadbLocks {
             self.session.stage(Stage::Start)?;
         }
         Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), BackupError> {
+        check(&mut self.session, "BACKUP STAGE START")
     }
 
     fn finish(mut self: Box<Self>, work: &mut Work<'_, '_>) -> Result<Instant, BackupError> {

@@ -10,7 +10,7 @@ use std::time::Instant as Clock;
 use reseed_server::{LockSession, ServerError};
 use reseed_terms::{Coordinates, LockTimes, Lsn};
 
-use super::{Instant, Protocol, lock_options, release};
+use super::{Instant, Protocol, check, lock_options, release};
 use crate::engines::Strictness;
 use crate::error::BackupError;
 use crate::scan::Found;
@@ -24,7 +24,7 @@ const INSTANCE: &str = "LOCK INSTANCE FOR BACKUP";
 
 pub(crate) struct MysqlLocks {
     instance: LockSession,
-    /// The user asked for a global read lock for the instant of the coordinates.
+    /// A global read lock is needed for the instant of the coordinates, or was asked for.
     global: bool,
 }
 
@@ -37,6 +37,10 @@ impl MysqlLocks {
 impl Protocol for MysqlLocks {
     fn begin(&mut self) -> Result<(), BackupError> {
         Ok(self.instance.lock_instance()?)
+    }
+
+    fn check(&mut self) -> Result<(), BackupError> {
+        check(&mut self.instance, INSTANCE)
     }
 
     fn finish(mut self: Box<Self>, work: &mut Work<'_, '_>) -> Result<Instant, BackupError> {
@@ -76,9 +80,8 @@ impl Protocol for MysqlLocks {
         failpoint("backup.coordinates")?;
         let (coordinates, end) = match between_xa(work) {
             Ok(Some(found)) => found,
-            // Its XA statements follow each other without a gap; or it is a replica that finds its place by file, and
-            // must stand still for its coordinates to mean something.
-            Ok(None) | Err(ServerError::Answer { .. }) if global.is_none() => {
+            // Its XA statements follow each other without a gap.
+            Ok(None) if global.is_none() => {
                 global = Some(GlobalLock::take(work)?);
                 work.server.coordinates_with_lsn()?
             }

@@ -86,6 +86,10 @@ pub struct BackupArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Locks in the server")]
 pub struct LockArgs {
+    /// On a replica: stop its applier for the instant of the coordinates, once no replicated temporary table is open
+    #[arg(long)]
+    pub safe: bool,
+
     /// Which lock to take for the instant of the coordinates
     #[arg(long, value_name = "LOCK", value_enum, default_value_t = LockArg::Auto)]
     pub lock: LockArg,

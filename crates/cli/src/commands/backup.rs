@@ -63,6 +63,7 @@ fn take(args: &BackupArgs, session: &Session) -> Result<Report, Failure> {
         },
         lock_wait: args.locks.lock_wait,
         kill: kill(&args.locks),
+        safe: args.locks.safe,
         stall_budget: args.locks.stall_budget,
         ..BackupOptions::new(connect::options(&args.connection)?)
     };

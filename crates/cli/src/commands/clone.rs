@@ -88,6 +88,9 @@ fn push(words: &mut Vec<OsString>, option: &str, value: Option<impl Into<OsStrin
 
 fn push_locks(words: &mut Vec<OsString>, locks: &LockArgs) {
     let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+    if locks.safe {
+        words.push("--safe".into());
+    }
     push(words, "--lock", name_of(&locks.lock));
     push(words, "--lock-wait", Some(millis(locks.lock_wait)));
     push(words, "--stall-budget", Some(millis(locks.stall_budget)));

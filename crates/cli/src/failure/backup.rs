@@ -102,6 +102,7 @@ fn refused(refusal: &Refusal) -> Option<&'static str> {
             "Only a server without encrypted tablespaces can be backed up by reseed."
         }
         Refusal::RedoArchive => "SET GLOBAL innodb_log_archive = OFF, then run the backup again.",
+        Refusal::RedoUnchecked => "SET GLOBAL innodb_log_checksums = ON, then run the backup again.",
         Refusal::RedoDisabled => "ALTER INSTANCE ENABLE INNODB REDO_LOG, then run the backup again.",
         Refusal::Version { .. } | Refusal::RedoFormat { .. } => {
             "reseed works with MariaDB 10.5 to 11.8 and MySQL 8.0.30 to 9.7. A newer server needs a newer reseed."

@@ -55,7 +55,7 @@ fn outcome(error: &ServerError) -> Outcome {
         | ServerError::NoSocket { .. } => Outcome::CannotConnect,
         ServerError::Privileges { .. } => Outcome::MissingPrivilege,
         ServerError::Statement { .. } if error.is_privilege() => Outcome::MissingPrivilege,
-        ServerError::LockWait { .. } => Outcome::LockWaitLimit,
+        ServerError::LockWait { .. } | ServerError::TemporaryTables { .. } => Outcome::LockWaitLimit,
         ServerError::Stopped { .. } => Outcome::Interrupted,
         ServerError::Unsupported { .. } => Outcome::Unsupported,
         ServerError::Statement { .. }
@@ -86,6 +86,10 @@ fn hint(error: &ServerError) -> Option<&'static str> {
         ServerError::LockWait { .. } => {
             "Nothing of reseed is left in the server. Run it again when what was in the way has ended, give it more \
              time with --lock-wait, or let it kill what blocks (--kill-blockers-after)."
+        }
+        ServerError::TemporaryTables { .. } => {
+            "The applier runs again. Run the backup when the source uses no temporary tables, give it more time with \
+             --lock-wait, or let the source write rows (binlog_format = ROW)."
         }
         ServerError::ConnectionLost { .. } => {
             "Look into the server's error log: was it stopped, or the session killed?"
