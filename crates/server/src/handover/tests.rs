@@ -347,6 +347,67 @@ CALL mysql.rds_start_replication;
     insta::assert_snapshot!(sql(&mysql(), "8.0.36", &named), @"error: aurora-mysql takes no named channel and no more than one source");
 }
 
+/// The forms of the services' own documentation, parameter by parameter, with TLS. Names in the parameters' order:
+/// host_name, host_port, replication_user_name, replication_user_password, then
+/// * `rds_set_external_master|source`: mysql_binary_log_file_name, mysql_binary_log_file_location, ssl_encryption
+/// * `…_with_auto_position`: ssl_encryption, delay on RDS for MySQL; ssl_encryption alone on Aurora
+/// * `rds_set_external_master_gtid` (RDS for MariaDB): gtid, ssl_encryption
+#[test]
+fn managed_services_as_they_are_documented() {
+    let set = |coordinates: &Coordinates, version: &str, dialect, position| {
+        let options =
+            HandoverOptions { dialect: Some(dialect), position: Some(position), tls: Tls::On, ..options() };
+        let version = ServerVersion::parse(version).unwrap();
+        let handover = statements(coordinates, &version, &options).unwrap();
+        let calls: Vec<String> = handover.statements.iter().map(|s| s.sql.clone()).collect();
+        assert_eq!(calls.first().unwrap(), "CALL mysql.rds_stop_replication");
+        assert_eq!(calls.last().unwrap(), "CALL mysql.rds_start_replication");
+        calls[1..calls.len() - 1].join("; ")
+    };
+    let account = "'db1.example', 3306, 're''pl', '<PASSWORD>'";
+    let file = "'binlog.000007', 4711";
+    let gtids = "'3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7'";
+    let (mysql, mariadb) = (mysql(), mariadb());
+    for (version, word) in
+        [("8.0.36", "master"), ("8.4.0", "source"), ("8.4.9", "source"), ("9.7.4", "source")]
+    {
+        let reset = format!("CALL mysql.rds_reset_external_{word}");
+        assert_eq!(
+            set(&mysql, version, Dialect::RdsMysql, Position::File),
+            format!("{reset}; CALL mysql.rds_set_external_{word}({account}, {file}, 1)")
+        );
+        assert_eq!(
+            set(&mysql, version, Dialect::RdsMysql, Position::Gtid),
+            format!("{reset}; CALL mysql.rds_set_external_{word}_with_auto_position({account}, 1, 0)")
+        );
+    }
+    for version in ["10.6.20-MariaDB", "10.11.6-MariaDB", "11.8.3-MariaDB"] {
+        let reset = "CALL mysql.rds_reset_external_master";
+        assert_eq!(
+            set(&mariadb, version, Dialect::RdsMariadb, Position::File),
+            format!("{reset}; CALL mysql.rds_set_external_master({account}, {file}, 1)")
+        );
+        assert_eq!(
+            set(&mariadb, version, Dialect::RdsMariadb, Position::Gtid),
+            format!("{reset}; CALL mysql.rds_set_external_master_gtid({account}, '0-1-100,7-1-3', 1)")
+        );
+    }
+    for version in ["8.0.36", "8.4.3"] {
+        let reset = "CALL mysql.rds_reset_external_source";
+        assert_eq!(
+            set(&mysql, version, Dialect::AuroraMysql, Position::File),
+            format!("{reset}; CALL mysql.rds_set_external_source({account}, {file}, 1)")
+        );
+        assert_eq!(
+            set(&mysql, version, Dialect::AuroraMysql, Position::Gtid),
+            format!(
+                "{reset}; CALL mysql.rds_gtid_purged({gtids}); \
+                 CALL mysql.rds_set_external_source_with_auto_position({account}, 1)"
+            )
+        );
+    }
+}
+
 #[test]
 fn what_cannot_be_written_is_refused() {
     insta::assert_snapshot!(sql(&mysql(), "9.7.4", &HandoverOptions::default()), @"error: the host of the source is not known");
