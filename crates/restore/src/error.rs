@@ -39,6 +39,14 @@ pub enum RestoreError {
     #[error("{} holds an unfinished restore (marker {})", path.display(), marker.display())]
     Unfinished { path: PathBuf, marker: PathBuf },
 
+    /// The target was to be used up and is not what can be.
+    #[error("{} is not empty, and there is no tablespace in it that could be used again", path.display())]
+    NothingToUse { path: PathBuf },
+
+    /// The same, and it is of something else than the set.
+    #[error("{} is of another server than the set: it has {old}, the set {set}", path.display())]
+    OtherServer { path: PathBuf, old: String, set: String },
+
     #[error("{} has {free} bytes free, and the restore needs {needed}", path.display())]
     NoSpace { path: PathBuf, needed: u64, free: u64 },
 
@@ -96,6 +104,14 @@ pub enum RestoreError {
     #[error("{what} ended without saying why")]
     Worker { what: &'static str },
 
+    /// The restore failed after it had begun to use the old datadir up.
+    #[error("{source}; the old datadir was in use for the new one: what there is of both lies in {}", work.display())]
+    UsedUp {
+        work: PathBuf,
+        #[source]
+        source: Box<RestoreError>,
+    },
+
     /// The restore failed, and on top of that the old datadir could not be put back.
     #[error("{source}; and the old datadir could not be put back from {}: {put_back}", aside.display())]
     NotPutBack {
@@ -104,6 +120,16 @@ pub enum RestoreError {
         #[source]
         source: Box<RestoreError>,
     },
+}
+
+impl RestoreError {
+    /// What went wrong, whatever became of the old datadir.
+    pub fn cause(&self) -> &RestoreError {
+        match self {
+            RestoreError::UsedUp { source, .. } | RestoreError::NotPutBack { source, .. } => source.cause(),
+            error => error,
+        }
+    }
 }
 
 fn others(entries: usize) -> String {

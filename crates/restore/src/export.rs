@@ -68,6 +68,7 @@ pub fn export_raw(
     let scene = Scene {
         plan: &plan,
         paths,
+        old: Vec::new(),
         changes: &changes,
         redo: manifest.capture.format,
         server_page: page_size(manifest)?,
@@ -94,7 +95,7 @@ pub fn export_raw(
     notes.extend(done.notes);
     job.target.publish()?;
     let prepare = names.prepare(&directory);
-    Ok(ExportReport { directory, files: plan.files.len() as u64, bytes: done.bytes, prepare, notes })
+    Ok(ExportReport { directory, files: plan.files.len() as u64, bytes: done.written.bytes, prepare, notes })
 }
 
 fn write_text(path: &Path, text: &str) -> Result<(), RestoreError> {

@@ -13,6 +13,7 @@ mod layout;
 mod load;
 mod log;
 mod occupied;
+mod old;
 mod options;
 pub mod pages;
 mod plan;

@@ -9,6 +9,9 @@ pub enum Occupied {
     Refuse,
     /// Rename it beside, with a time stamp; put it back if the restore fails.
     MoveAside,
+    /// Make the new datadir from its files, writing only what differs. It is used up, whether the restore succeeds or
+    /// fails; files that the set does not have are kept beside.
+    UseUp,
 }
 
 /// Who brings the pages up to the set's last LSN.

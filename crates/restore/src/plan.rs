@@ -11,6 +11,7 @@ use reseed_terms::Flavour;
 use crate::changes::Changes;
 use crate::error::RestoreError;
 use crate::layout::{Layout, Place};
+use crate::old::Old;
 use crate::pages::segments::{Segment, segments};
 
 const DIRECTORY_MODE: u32 = 0o700;
@@ -183,6 +184,20 @@ impl<'s> Plan<'s> {
             }),
             None => Ok(()),
         }
+    }
+
+    /// By file: which file of the old datadir becomes it. Numbers of tablespaces go before paths.
+    pub fn old_files(&self, old: &Old) -> Vec<Option<PathBuf>> {
+        let inside = |file: &&PlannedFile<'_>| matches!(file.place, Place::Inside(_));
+        let first = |file: &PlannedFile<'_>| file.space.filter(|_| file.entry.first_page == 0);
+        let by_space = self.files.iter().map(|file| old.take_space(first(file).filter(|_| inside(&file))));
+        let by_space: Vec<Option<PathBuf>> = by_space.collect();
+        let files = self.files.iter().zip(by_space);
+        let chosen = files.map(|(file, found)| match &file.place {
+            Place::Inside(path) => found.or_else(|| old.take_path(path)),
+            Place::Outside(_) => None,
+        });
+        chosen.collect()
     }
 
     /// Puts the files of each tablespace together and cuts all files into segments.

@@ -20,6 +20,8 @@ pub struct Report {
     pub files: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// Bytes that did not have to be written, as the old datadir had them; `None` when none was used.
+    pub equal: Option<u64>,
     /// What the redo did to pages; all zero when the server is to apply it.
     pub counts: Counts,
     /// Changes that the redo holds.
@@ -28,6 +30,7 @@ pub struct Report {
     /// Bytes of grouped redo that did not fit into memory.
     pub spilled: u64,
     pub steps: Vec<Step>,
+    /// The old datadir, or what was left of one that was used up.
     pub moved_aside: Option<PathBuf>,
     /// The file beside the datadir with the statements that make it a replica.
     pub hand_over: Option<PathBuf>,

@@ -40,9 +40,23 @@ pub fn run(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Report, RestoreError> {
-    let mut job = Job::new(options, progress, cancel)?;
+    let job = Job::new(options, progress, cancel)?;
+    let old = job.target.fate_of_old();
+    run_job(job, source).map_err(|error| told_of_old(error, old()))
+}
+
+/// A failure, with what became of the old datadir.
+pub(crate) fn told_of_old(error: RestoreError, used_up: Option<PathBuf>) -> RestoreError {
+    match used_up {
+        Some(work) => RestoreError::UsedUp { work, source: Box::new(error) },
+        None => error,
+    }
+}
+
+fn run_job(mut job: Job<'_>, source: &dyn Source) -> Result<Report, RestoreError> {
     let manifest = source.manifest();
     job.check_manifest(manifest)?;
+    job.target.check_old(manifest)?;
     job.check_space(source.files())?;
     job.steps.done("resolve");
     let mut redo = Redo::load(&job, manifest, || source.redo())?;
@@ -51,9 +65,11 @@ pub fn run(
     let plan = redo.plan(&job, manifest, source.files(), &created)?;
     let redo = redo.for_pass();
     let paths = job.lay_out(&plan)?;
-    progress.start("pages", Some(plan.raw));
+    // Whatever may be refused was refused.
+    job.target.give_up_old()?;
+    job.progress.start("pages", Some(plan.raw));
     let done = pass(&redo.scene(&job, manifest, &plan, paths)?, source)?;
-    progress.finish();
+    job.progress.finish();
     job.steps.done("pages");
     redo.write_log(&job, manifest, || source.redo())?;
     job.conclude(manifest, &plan, &redo, done)
@@ -114,7 +130,8 @@ impl<'o> Job<'o> {
                 && matches!(layout.place(&file.path, file.outside.as_ref()), Place::Inside(_))
         };
         let needed: u64 = files.iter().filter(inside).map(FileEntry::raw_bytes).sum();
-        let free = space::free(&self.target.data())?.available;
+        let reused = self.target.reusable().map_or(0, |old| old.allocated(files));
+        let free = space::free(&self.target.data())?.available.saturating_add(reused);
         if free < needed {
             return Err(RestoreError::NoSpace { path: self.target.datadir().to_owned(), needed, free });
         }
@@ -157,6 +174,7 @@ impl<'o> Job<'o> {
         failpoint("restore.rename", self.target.datadir())?;
         let datadir = self.target.datadir().to_owned();
         let statements = self.hand_over(manifest)?;
+        let equal = self.target.reusable().map(|_| done.written.equal);
         let published = self.target.publish()?;
         self.steps.done("rename");
         let mut notes = self.notes;
@@ -177,7 +195,8 @@ impl<'o> Job<'o> {
             datadir,
             manifest: Box::new(manifest.clone()),
             files: plan.files.len() as u64,
-            bytes: done.bytes,
+            bytes: done.written.bytes,
+            equal,
             counts: done.counts,
             records: redo.changes.records,
             redo_bytes: manifest.capture.bytes,
@@ -298,9 +317,14 @@ impl Redo {
         plan: &'s Plan<'s>,
         paths: Vec<PathBuf>,
     ) -> Result<Scene<'s>, RestoreError> {
+        let old = match job.target.reusable() {
+            Some(old) => plan.old_files(old),
+            None => Vec::new(),
+        };
         Ok(Scene {
             plan,
             paths,
+            old,
             changes: &self.changes,
             redo: manifest.capture.format,
             server_page: page_size(manifest)?,

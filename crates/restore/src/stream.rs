@@ -2,11 +2,11 @@
 //! end tells their names; then the redo, which came along, is applied to those pages that it touches. Nothing is
 //! believed before the stream's last mark was read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -16,12 +16,13 @@ use reseed_io::{Cancel, DataFile, IoError, Op, OutFile, Progress, ReadMode, writ
 use reseed_repository::{FileEntry, Item, RunDecoder, SetKind, StoredRun, StreamEnd, StreamReader};
 
 use crate::error::RestoreError;
+use crate::old::{Old, adopt, known_space, space_at};
 use crate::options::Options;
+use crate::pages::blocks::{Written, clear_between, write_changed, write_sparse};
 use crate::pages::second::{incoming, second_pass};
-use crate::pages::writer::write_sparse;
 use crate::plan::Plan;
 use crate::report::Report;
-use crate::run::{Job, Redo, failpoint};
+use crate::run::{Job, Redo, failpoint, told_of_old};
 
 const INCOMING: &str = "incoming";
 const SPOOL: &str = "redo.incoming";
@@ -40,7 +41,13 @@ pub fn restore_stream(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Report, RestoreError> {
-    let mut job = Job::new(options, progress, cancel)?;
+    let job = Job::new(options, progress, cancel)?;
+    let old = job.target.fate_of_old();
+    run_job(job, from).map_err(|error| told_of_old(error, old()))
+}
+
+fn run_job(mut job: Job<'_>, from: impl Read) -> Result<Report, RestoreError> {
+    let progress = job.progress;
     let mut stream = StreamReader::open(from)?;
     if stream.head().kind == SetKind::Incremental {
         return Err(RestoreError::Unsupported {
@@ -65,25 +72,38 @@ pub fn restore_stream(
     let plan = redo.plan(&job, &manifest, &files, &created)?;
     let redo = redo.for_pass();
     let paths = job.lay_out(&plan)?;
-    give_names(&plan, &paths, &directory)?;
+    give_names(&plan, &paths, &directory, &received.reused)?;
     write::remove_tree(&directory)?;
     progress.start("pages", None);
     let mut done = second_pass(&redo.scene(&job, &manifest, &plan, paths)?)?;
     progress.finish();
-    done.bytes += received;
+    done.written += received.written;
     job.steps.done("pages");
     redo.write_log(&job, &manifest, open_spool)?;
     job.conclude(&manifest, &plan, &redo, done)
 }
 
-/// Takes the whole stream: runs into files, redo into the spool. Tells how many bytes went into files.
+/// What went into files.
+struct Received {
+    written: Written,
+    /// Copies that were made of files of the old datadir.
+    reused: HashSet<u32>,
+}
+
+/// Takes the whole stream: runs into files, redo into the spool.
 fn receive<R: Read>(
     stream: &mut StreamReader<R>,
     directory: &Path,
     spool: &Path,
     job: &Job<'_>,
-) -> Result<(Box<StreamEnd>, u64), RestoreError> {
-    let copies = Copies { directory: directory.to_owned(), open: Mutex::default(), bytes: AtomicU64::new(0) };
+) -> Result<(Box<StreamEnd>, Received), RestoreError> {
+    let copies = Copies {
+        directory: directory.to_owned(),
+        old: job.target.reusable(),
+        owner: job.owner,
+        files: Mutex::default(),
+        written: Mutex::default(),
+    };
     let failed: Mutex<Option<RestoreError>> = Mutex::new(None);
     let (sender, receiver) = bounded::<StoredRun>(AHEAD);
     let (back, returned) = bounded::<StoredRun>(AHEAD + job.threads);
@@ -109,7 +129,12 @@ fn receive<R: Read>(
     // What a worker met came before what the reader met because of it.
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => Ok((result?, copies.bytes.into_inner())),
+        None => {
+            let end = result?;
+            let written = copies.written.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let files = copies.files.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Ok((end, Received { written, reused: files.reused }))
+        }
     }
 }
 
@@ -132,7 +157,11 @@ fn take<R: Read>(
             stream.give_back(run);
         }
         match stream.next_item()? {
-            Item::Run(run) => sender.send(run).map_err(|_| RestoreError::Stopped)?,
+            Item::Run(run) => {
+                // The source has begun to send: an old datadir is not used up for less.
+                job.target.give_up_old()?;
+                sender.send(run).map_err(|_| RestoreError::Stopped)?;
+            }
             Item::Redo(bytes) => {
                 spool.write_all_at(spooled, &bytes)?;
                 spool.start_writeback(spooled, bytes.len() as u64);
@@ -161,17 +190,25 @@ fn store(
             let what = "a stream that holds single pages".to_owned();
             return Err(RestoreError::Unsupported { what });
         }
-        let copy = copies.get(run.pack)?;
+        let copy = copies.get(&stored, &bytes)?;
         if run.at == 0 && is_page_compressed(&bytes) {
             copy.sparse.store(true, Ordering::Relaxed);
         }
-        if copy.sparse.load(Ordering::Relaxed) {
-            write_sparse(&copy.file, run.at, &bytes)?;
+        let sparse = copy.sparse.load(Ordering::Relaxed);
+        let written = if copy.reused {
+            write_changed(&copy.file, run.at, &bytes, sparse)?
         } else {
-            copy.file.write_all_at(run.at, &bytes)?;
+            if sparse {
+                write_sparse(&copy.file, run.at, &bytes)?;
+            } else {
+                copy.file.write_all_at(run.at, &bytes)?;
+            }
+            Written::all(&bytes)
+        };
+        if written.bytes > 0 {
+            copy.file.start_writeback(run.at, bytes.len() as u64);
         }
-        copy.file.start_writeback(run.at, bytes.len() as u64);
-        copies.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        *copies.written.lock().unwrap_or_else(PoisonError::into_inner) += written;
         job.progress.advance(bytes.len() as u64);
         // Full when the reader is behind: then the memory is just freed.
         let _ = back.try_send(stored);
@@ -187,52 +224,90 @@ fn is_page_compressed(bytes: &[u8]) -> bool {
     format.is_some_and(|format| format.may_be_page_compressed())
 }
 
-/// The files being filled, by number of the copy.
-struct Copies {
+/// The files being filled.
+struct Copies<'o> {
     directory: PathBuf,
-    open: Mutex<HashMap<u32, Arc<Copy>>>,
-    bytes: AtomicU64,
+    old: Option<&'o Old>,
+    owner: Option<(u32, u32)>,
+    files: Mutex<Files>,
+    written: Mutex<Written>,
+}
+
+/// By number of the copy.
+#[derive(Default)]
+struct Files {
+    open: HashMap<u32, Arc<Copy>>,
+    /// Those that were files of the old datadir.
+    reused: HashSet<u32>,
 }
 
 struct Copy {
     file: OutFile,
     sparse: AtomicBool,
+    reused: bool,
 }
 
-impl Copies {
-    fn get(&self, copy: u32) -> Result<Arc<Copy>, RestoreError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.get(&copy) {
+impl Copies<'_> {
+    /// The file that the run, whose content is `bytes`, goes into.
+    fn get(&self, stored: &StoredRun, bytes: &[u8]) -> Result<Arc<Copy>, RestoreError> {
+        let copy = stored.run.pack;
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = files.open.get(&copy) {
             return Ok(Arc::clone(file));
         }
-        if open.len() >= OPEN {
+        if files.open.len() >= OPEN {
             // Those still being written are opened again when their next run comes.
-            open.clear();
+            files.open.clear();
         }
         let path = incoming(&self.directory, copy);
-        let (file, sparse) = match OutFile::create_new(&path, 0o600) {
-            Ok(file) => (file, false),
-            Err(e) if e.kind() == Some(std::io::ErrorKind::AlreadyExists) => {
-                let file = OutFile::open(&path)?;
-                let mut head = vec![0; fsp::FLAGS + 4];
-                file.read_at(0, &mut head)?;
-                (file, is_page_compressed(&head))
-            }
-            Err(e) => return Err(e.into()),
+        let (file, sparse) = if fs::symlink_metadata(&path).is_ok() {
+            let file = OutFile::open(&path)?;
+            let mut head = vec![0; fsp::FLAGS + 4];
+            file.read_at(0, &mut head)?;
+            (file, is_page_compressed(&head))
+        } else if let Some(file) = self.adopt(stored, bytes, &path)? {
+            files.reused.insert(copy);
+            (file, false)
+        } else {
+            (OutFile::create_new(&path, 0o600)?, false)
         };
-        let copy_of = Arc::new(Copy { file, sparse: sparse.into() });
-        open.insert(copy, Arc::clone(&copy_of));
-        Ok(copy_of)
+        let reused = files.reused.contains(&copy);
+        let opened = Arc::new(Copy { file, sparse: sparse.into(), reused });
+        files.open.insert(copy, Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    fn adopt(&self, stored: &StoredRun, bytes: &[u8], path: &Path) -> Result<Option<OutFile>, RestoreError> {
+        let space = match stored.run.at {
+            0 => known_space(bytes),
+            at => space_at(at, bytes),
+        };
+        match self.old.and_then(|old| old.take(space, stored.path.as_path())) {
+            Some(old) => adopt(&old, path, self.owner),
+            None => Ok(None),
+        }
     }
 }
 
 /// Gives each copy that the set's list names the name of its file.
-fn give_names(plan: &Plan<'_>, paths: &[PathBuf], directory: &Path) -> Result<(), RestoreError> {
+fn give_names(
+    plan: &Plan<'_>,
+    paths: &[PathBuf],
+    directory: &Path,
+    reused: &HashSet<u32>,
+) -> Result<(), RestoreError> {
     for (file, path) in plan.files.iter().zip(paths) {
         match (&file.content, copy_of(file.entry)?) {
             (Some(content), _) => OutFile::create_new(path, 0o600)?.write_all_at(0, content)?,
             (None, None) => drop(OutFile::create_new(path, 0o600)?),
-            (None, Some(copy)) => rename(&incoming(directory, copy), path)?,
+            (None, Some(copy)) => {
+                let incoming = incoming(directory, copy);
+                if reused.contains(&copy) {
+                    let runs = file.entry.runs.iter().map(|run| run.at..run.at + u64::from(run.raw));
+                    clear_between(&OutFile::open(&incoming)?, runs)?;
+                }
+                rename(&incoming, path)?;
+            }
         }
     }
     Ok(())

@@ -20,6 +20,8 @@ Examples:
     reseed restore --repo /backup --name db1 latest --datadir /var/lib/mysql
   In the place of a broken datadir, which is renamed beside it:
     reseed restore --repo /backup --name db1 latest --datadir /var/lib/mysql --move-aside
+  Into a replica that has fallen out, writing only what has changed since:
+    reseed restore --repo /backup --name db1 latest --datadir /var/lib/mysql --delta
   And make it a replica of 10.0.0.5 once it runs:
     reseed restore --repo /backup --name db1 latest --datadir /var/lib/mysql --move-aside \\
         --source-host 10.0.0.5 --source-user repl --source-password-file /etc/reseed/repl.pw
@@ -65,6 +67,15 @@ pub struct TargetArgs {
     /// Rename what is in the datadir beside it first; put it back if the restore fails
     #[arg(long)]
     pub move_aside: bool,
+
+    /// Make the new datadir out of the old one, writing only what differs; this uses the old one up
+    ///
+    /// For a replica that is to be rebuilt: its content is given up, and what is equal to the set's is not written
+    /// again. Every byte is compared. Nothing is put back when the restore fails; the same command, given again, goes on
+    /// from there. Files that the set does not have (binary and relay logs, auto.cnf, other tables) are not deleted: they
+    /// are put beside the new datadir at the end.
+    #[arg(long, conflicts_with = "move_aside")]
+    pub delta: bool,
 
     /// Owner of what is written, as USER[:GROUP]; default: that of the datadir or its parent
     #[arg(long, value_name = "USER[:GROUP]")]

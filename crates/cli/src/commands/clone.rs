@@ -214,7 +214,7 @@ impl Sender {
     /// Where the stream broke off because its sender failed, that failure is the one to tell.
     fn explain(&mut self, error: &RestoreError, from: &str) -> Failure {
         let cut = matches!(
-            error,
+            error.cause(),
             RestoreError::Repository(RepositoryError::Stream(
                 StreamError::Short { .. } | StreamError::NotOurs | StreamError::Aborted { .. },
             ))
@@ -241,8 +241,17 @@ impl Sender {
                 Outcome::of_code(code),
                 format!("the backup on {from} failed with exit code {code}; it said why above"),
             )
-            .hint("Nothing was changed here."),
+            .hint(what_is_here(error)),
         }
+    }
+}
+
+fn what_is_here(error: &RestoreError) -> &'static str {
+    match error {
+        RestoreError::UsedUp { .. } => {
+            "The old datadir is used up in part; the same command, given again, goes on from there."
+        }
+        _ => "Nothing was changed here.",
     }
 }
 

@@ -61,7 +61,11 @@ pub fn options(args: &TargetArgs, source: &SourceArgs) -> Result<Options, Failur
     let hand_over = if hand_over::wanted(source) { Some(hand_over::options(source)?) } else { None };
     Ok(Options {
         datadir: args.datadir.clone(),
-        occupied: if args.move_aside { Occupied::MoveAside } else { Occupied::Refuse },
+        occupied: match (args.move_aside, args.delta) {
+            (true, _) => Occupied::MoveAside,
+            (false, true) => Occupied::UseUp,
+            (false, false) => Occupied::Refuse,
+        },
         apply: match args.apply {
             ApplyArg::Native => Apply::Native,
             ApplyArg::Server => Apply::Server,
@@ -121,6 +125,7 @@ struct Document<'a> {
     server_version: &'a str,
     files: u64,
     bytes_written: u64,
+    bytes_equal: Option<u64>,
     redo_bytes: u64,
     redo_records: u64,
     redo_spilled: u64,
@@ -154,6 +159,7 @@ impl Document<'_> {
             server_version: manifest.server.version.as_str(),
             files: report.files,
             bytes_written: report.bytes,
+            bytes_equal: report.equal,
             redo_bytes: report.redo_bytes,
             redo_records: report.records,
             redo_spilled: report.spilled,

@@ -45,9 +45,10 @@ pub fn restore(report: &reseed_restore::Report) -> Vec<String> {
         line(
             "how big",
             format_args!(
-                "{} written in {}, {} of redo",
+                "{} written in {}{}, {} of redo",
                 Size(report.bytes),
                 count(report.files, "file"),
+                report.equal.map(|bytes| format!(", {} were there already", Size(bytes))).unwrap_or_default(),
                 Size(report.redo_bytes)
             ),
         ),
@@ -57,7 +58,8 @@ pub fn restore(report: &reseed_restore::Report) -> Vec<String> {
         ),
     ];
     if let Some(aside) = &report.moved_aside {
-        lines.push(line("old datadir", format_args!("{} (moved aside)", aside.display())));
+        let what = if report.equal.is_some() { "what was left of it" } else { "moved aside" };
+        lines.push(line("old datadir", format_args!("{} ({what})", aside.display())));
     }
     if let Some(file) = &report.hand_over {
         lines.push(line(

@@ -19,6 +19,7 @@ pub const COMMAND_LINE_ONLY: &[(&str, &str)] = &[
     ("server", "it belongs to one call"),
     ("datadir", "what a restore overwrites is said where it is called"),
     ("move-aside", "what a restore overwrites is said where it is called"),
+    ("delta", "what a restore overwrites is said where it is called"),
     ("replace", "what is cleared in a server is said where it is called"),
 ];
 

@@ -30,6 +30,8 @@ fn outcome(error: &RestoreError) -> Outcome {
         | RestoreError::InUse { .. }
         | RestoreError::Busy { .. }
         | RestoreError::Unfinished { .. }
+        | RestoreError::NothingToUse { .. }
+        | RestoreError::OtherServer { .. }
         | RestoreError::OutsideExists { .. } => Outcome::DatadirInUse,
         RestoreError::NoSpace { .. } => Outcome::RepositoryFull,
         RestoreError::BadPath { .. }
@@ -42,7 +44,9 @@ fn outcome(error: &RestoreError) -> Outcome {
         | RestoreError::PageFromFuture { .. }
         | RestoreError::NoFirstPage { .. } => Outcome::SetDamaged,
         RestoreError::Unsupported { .. } => Outcome::Unsupported,
-        RestoreError::NotPutBack { source, .. } => outcome(source),
+        RestoreError::NotPutBack { source, .. } | RestoreError::UsedUp { source, .. } => {
+            restore(source).outcome
+        }
         RestoreError::Io(_)
         | RestoreError::Repository(_)
         | RestoreError::Handover(_)
@@ -54,10 +58,12 @@ fn outcome(error: &RestoreError) -> Outcome {
 fn hint(error: &RestoreError) -> Option<String> {
     let text = match error {
         RestoreError::NotEmpty { .. } => {
-            "Give --move-aside to rename what is there beside the new datadir, or name another directory."
+            "Give --move-aside to rename what is there beside the new datadir, --delta to make the new one out of it, or \
+             name another directory."
         }
         RestoreError::Unfinished { .. } => {
-            "Give --move-aside to rename what is there, or remove it when you know that nothing in it is wanted."
+            "Give --delta to go on from what a restore with --delta has left, --move-aside to rename it, or remove it \
+             when you know that nothing in it is wanted."
         }
         RestoreError::InUse { .. } => "Stop that server first, or name another directory.",
         RestoreError::Busy { .. } => "Wait for that run, or name another directory.",
@@ -79,6 +85,13 @@ fn hint(error: &RestoreError) -> Option<String> {
         | RestoreError::NoFirstPage { .. } => {
             "Nothing was put under the datadir's name. `reseed verify` says whether the set is as it was written; use \
              an older set."
+        }
+        RestoreError::NothingToUse { .. } | RestoreError::OtherServer { .. } => {
+            "Nothing was changed. Give --move-aside to rename what is there, or name another directory."
+        }
+        RestoreError::UsedUp { .. } => {
+            "The same command, given again, goes on from there. With --move-aside instead of --delta the rest of the \
+             old datadir is renamed first."
         }
         RestoreError::NotPutBack { aside, .. } => {
             return Some(format!("The old datadir is whole, under the name {}.", aside.display()));

@@ -2,6 +2,7 @@
 //! memory, and written once. From a stream: pages are written as they come, and a second pass changes those that the
 //! redo touches.
 
+pub(crate) mod blocks;
 pub(crate) mod pass;
 pub mod patch;
 mod queue;

@@ -6,6 +6,7 @@ use reseed_io::{IoError, Op};
 use reseed_redo::SpaceId;
 use reseed_terms::Flavour;
 
+use super::blocks::Written;
 use super::patch::{Patcher, Stretch};
 use super::queue::{Queue, Task};
 use super::scene::{Done, Scene, Unit};
@@ -27,8 +28,7 @@ struct Worker<'s> {
 /// The first thing that failed.
 pub fn pass(scene: &Scene<'_>, source: &dyn Source) -> Result<Done, RestoreError> {
     let units = scene.units();
-    let files = scene.plan.files.iter().zip(&scene.paths);
-    let writers: Vec<Writer> = files.map(|(file, path)| scene.writer(file, path.clone())).collect();
+    let writers = scene.writers();
     let first = units
         .iter()
         .enumerate()
@@ -99,9 +99,10 @@ fn write_segment(
     done: &mut Done,
 ) -> Result<(), RestoreError> {
     // Also a file without a byte is made.
-    writer.file()?;
+    writer.open()?;
     if let Some(content) = &file.content {
-        return writer.write(0, content, false);
+        done.written += writer.write(0, content, false)?;
+        return Ok(());
     }
     let Some(segment) = file.segments.get(task.segment) else { return Ok(()) };
     if let Some(next) =
@@ -110,14 +111,14 @@ fn write_segment(
         worker.reader.prefetch(next)?;
     }
     let raw = read_segment(worker, file, segment)?;
-    let result = match unit.space {
+    let written = match unit.space {
         // A tablespace that is written as it was may have pages that leave holes.
-        None => writer.write(segment.bytes.start, &worker.run, file.entry.kind.has_pages()),
-        Some(space) => pages(scene, worker, task, space, unit, file, segment, writer, done),
+        None => writer.write(segment.bytes.start, &worker.run, file.entry.kind.has_pages())?,
+        Some(space) => pages(scene, worker, task, space, unit, file, segment, writer, done)?,
     };
-    done.bytes += worker.run.len() as u64;
+    done.written += written;
     scene.progress.advance(raw);
-    result
+    Ok(())
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -131,7 +132,7 @@ fn pages(
     segment: &Segment,
     writer: &Writer,
     done: &mut Done,
-) -> Result<(), RestoreError> {
+) -> Result<Written, RestoreError> {
     let path = file.entry.path.to_string();
     let first = segment.pages.start;
     let bytes = &mut worker.run;
@@ -152,8 +153,8 @@ fn pages(
     let first_of_file = u64::from(file.entry.first_page);
     let sparse = has_compressed_page(scene.flavour, &format, bytes);
     let mut extra = |number: u64, pages: &[u8]| {
-        done.bytes += pages.len() as u64;
-        writer.write((number - first_of_file) * size, pages, false)
+        done.written += writer.write((number - first_of_file) * size, pages, false)?;
+        Ok(())
     };
     worker.patcher.patch(
         &path,

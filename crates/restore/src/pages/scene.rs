@@ -8,6 +8,7 @@ use reseed_io::{Cancel, Progress};
 use reseed_redo::{Lsn, PageId, RedoFormat, SpaceId};
 use reseed_terms::Flavour;
 
+use super::blocks::Written;
 use super::patch::{Counts, Patcher};
 use super::writer::Writer;
 use crate::changes::Changes;
@@ -20,6 +21,8 @@ pub struct Scene<'s> {
     pub plan: &'s Plan<'s>,
     /// By file of the plan: where it is written.
     pub paths: Vec<PathBuf>,
+    /// By file of the plan: the file of the old datadir that becomes it.
+    pub old: Vec<Option<PathBuf>>,
     pub changes: &'s Changes,
     pub redo: RedoFormat,
     pub server_page: PageSize,
@@ -38,15 +41,14 @@ pub struct Scene<'s> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Done {
     pub counts: Counts,
-    /// Bytes written.
-    pub bytes: u64,
+    pub written: Written,
     pub notes: Vec<String>,
 }
 
 impl Done {
     pub fn add(&mut self, mut other: Done) {
         self.counts.add(other.counts);
-        self.bytes += other.bytes;
+        self.written += other.written;
         self.notes.append(&mut other.notes);
     }
 }
@@ -95,8 +97,13 @@ impl Scene<'_> {
         self.paths.get(file).cloned().unwrap_or_default()
     }
 
-    pub(super) fn writer(&self, file: &PlannedFile<'_>, path: PathBuf) -> Writer {
-        Writer::new(path, file.entry.mode & 0o777, self.owner, file.segments.len())
+    pub(super) fn writers(&self) -> Vec<Writer> {
+        let olds = self.old.iter().cloned().chain(std::iter::repeat(None));
+        let files = self.plan.files.iter().zip(&self.paths).zip(olds);
+        let writer = |((file, path), old): ((&PlannedFile<'_>, &PathBuf), _)| {
+            Writer::new(path.clone(), old, file.entry.mode & 0o777, self.owner, file.segments.len())
+        };
+        files.map(writer).collect()
     }
 
     /// The first page, in `bytes`, is as it will be: what it says of the tablespace; and the flush LSN into the

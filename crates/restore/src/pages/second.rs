@@ -10,6 +10,7 @@ use reseed_innodb::fil;
 use reseed_io::{IoError, Op, OutFile};
 use reseed_redo::{Lsn, PageNo};
 
+use super::blocks::Written;
 use super::patch::{PagePlace, Patcher, Stretch};
 use super::scene::{Done, Opened, Scene, Unit};
 use super::writer::finish;
@@ -96,7 +97,7 @@ fn open(
     {
         let page = bytes.get(..format.physical().bytes()).unwrap_or_default();
         file.write_all_at(0, page)?;
-        done.bytes += page.len() as u64;
+        done.written += Written::all(page);
     }
     Ok(())
 }
@@ -117,11 +118,12 @@ fn touch(
     let (Some(space), Some(Opened { format: Some(format), .. })) = (unit.space, unit.opened.get()) else {
         return Ok(());
     };
-    let mut files = Files { scene, unit, size: format.physical().as_u64(), open: None, written: 0 };
+    let mut files =
+        Files { scene, unit, size: format.physical().as_u64(), open: None, written: Written::default() };
     let path = unit.files.first().and_then(|file| scene.plan.files.get(*file));
     let path = path.map(|file| file.entry.path.to_string()).unwrap_or_default();
     patcher.touch(&path, format, space, from..from + RANGE, &mut files)?;
-    done.bytes += files.written;
+    done.written += files.written;
     Ok(())
 }
 
@@ -131,7 +133,7 @@ struct Files<'s> {
     unit: &'s Unit,
     size: u64,
     open: Option<(usize, OutFile)>,
-    written: u64,
+    written: Written,
 }
 
 impl Files<'_> {
@@ -166,7 +168,7 @@ impl PagePlace for Files<'_> {
     fn write(&mut self, number: u64, page: &[u8]) -> Result<(), RestoreError> {
         let (file, offset) = self.find(number)?;
         file.write_all_at(offset, page)?;
-        self.written += page.len() as u64;
+        self.written += Written::all(page);
         Ok(())
     }
 }

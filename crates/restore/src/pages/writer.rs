@@ -5,33 +5,48 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reseed_innodb::bytes::all_zero;
 use reseed_io::{OutFile, write};
 
+use super::blocks::{Reused, Written, write_sparse};
 use crate::error::RestoreError;
+use crate::old::adopt;
 
 /// Files from this size on are made durable by the worker that finishes them. Smaller ones are too many for that:
 /// one call for the whole file system does for all of them, at the end.
 const SYNC_SIZE: u64 = 1 << 20;
-/// What a file system can leave out of a file.
-const HOLE: usize = 4096;
 
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
+    /// A file of the old datadir that becomes this one.
+    old: Option<PathBuf>,
     mode: u32,
     owner: Option<(u32, u32)>,
-    out: Mutex<Option<Arc<OutFile>>>,
+    out: Mutex<Option<Arc<Out>>>,
     /// Segments not done.
     left: AtomicUsize,
     /// Where the last byte written ends.
     end: AtomicU64,
 }
 
+#[derive(Debug)]
+struct Out {
+    file: OutFile,
+    /// `None`: the file is new.
+    reused: Option<Reused>,
+}
+
 impl Writer {
-    pub fn new(path: PathBuf, mode: u32, owner: Option<(u32, u32)>, segments: usize) -> Writer {
+    pub fn new(
+        path: PathBuf,
+        old: Option<PathBuf>,
+        mode: u32,
+        owner: Option<(u32, u32)>,
+        segments: usize,
+    ) -> Writer {
         Writer {
             path,
+            old,
             mode,
             owner,
             out: Mutex::new(None),
@@ -40,29 +55,49 @@ impl Writer {
         }
     }
 
-    /// The file, created when first asked for.
-    pub fn file(&self) -> Result<Arc<OutFile>, RestoreError> {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*out {
-            Some(file) => Ok(Arc::clone(file)),
-            None => Ok(Arc::clone(out.insert(Arc::new(OutFile::create_new(&self.path, 0o600)?)))),
-        }
+    /// Makes the file if nobody did before.
+    pub fn open(&self) -> Result<(), RestoreError> {
+        self.out().map(|_| ())
     }
 
-    /// `sparse`: blocks of zeros are left out. The file is new, so they read as zeros anyway.
-    pub fn write(&self, at: u64, bytes: &[u8], sparse: bool) -> Result<(), RestoreError> {
+    fn out(&self) -> Result<Arc<Out>, RestoreError> {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(out) = &*out {
+            return Ok(Arc::clone(out));
+        }
+        let old = match &self.old {
+            Some(old) => adopt(old, &self.path, self.owner)?,
+            None => None,
+        };
+        let opened = match old {
+            Some(file) => Out { file, reused: Some(Reused::default()) },
+            None => Out { file: OutFile::create_new(&self.path, 0o600)?, reused: None },
+        };
+        Ok(Arc::clone(out.insert(Arc::new(opened))))
+    }
+
+    /// `sparse`: blocks of zeros are left out.
+    pub fn write(&self, at: u64, bytes: &[u8], sparse: bool) -> Result<Written, RestoreError> {
         if bytes.is_empty() {
-            return Ok(());
+            return Ok(Written::default());
         }
-        let file = self.file()?;
-        if sparse {
-            write_sparse(&file, at, bytes)?;
-        } else {
-            file.write_all_at(at, bytes)?;
-        }
+        let out = self.out()?;
+        let written = match &out.reused {
+            Some(reused) => reused.write(&out.file, at, bytes, sparse)?,
+            None => {
+                if sparse {
+                    write_sparse(&out.file, at, bytes)?;
+                } else {
+                    out.file.write_all_at(at, bytes)?;
+                }
+                Written::all(bytes)
+            }
+        };
         self.end.fetch_max(at + bytes.len() as u64, Ordering::Relaxed);
-        file.start_writeback(at, bytes.len() as u64);
-        Ok(())
+        if written.bytes > 0 {
+            out.file.start_writeback(at, bytes.len() as u64);
+        }
+        Ok(written)
     }
 
     /// Where the last byte written ends.
@@ -77,7 +112,11 @@ impl Writer {
 
     /// Gives the file its size, mode and owner, and closes it.
     pub fn finish(&self, size: u64) -> Result<(), RestoreError> {
-        finish(&*self.file()?, size, self.mode, self.owner)?;
+        let out = self.out()?;
+        if let Some(reused) = &out.reused {
+            reused.clear_rest(&out.file)?;
+        }
+        finish(&out.file, size, self.mode, self.owner)?;
         self.out.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(())
     }
@@ -95,40 +134,6 @@ pub fn finish(file: &OutFile, size: u64, mode: u32, owner: Option<(u32, u32)>) -
     if size >= SYNC_SIZE {
         file.sync()?;
     }
-    Ok(())
-}
-
-/// Writes what is not zeros.
-pub fn write_sparse(file: &OutFile, at: u64, bytes: &[u8]) -> Result<(), RestoreError> {
-    let lead = (HOLE - (at % HOLE as u64) as usize) % HOLE;
-    let (head, body) = bytes.split_at(lead.min(bytes.len()));
-    let blocks = std::iter::once(head).filter(|head| !head.is_empty()).chain(body.chunks(HOLE));
-    let mut pending = 0..0;
-    let mut position = 0;
-    for block in blocks {
-        let end = position + block.len();
-        if all_zero(block) {
-            flush(file, at, bytes, &mut pending)?;
-        } else if pending.is_empty() {
-            pending = position..end;
-        } else {
-            pending.end = end;
-        }
-        position = end;
-    }
-    flush(file, at, bytes, &mut pending)
-}
-
-fn flush(
-    file: &OutFile,
-    base: u64,
-    bytes: &[u8],
-    pending: &mut std::ops::Range<usize>,
-) -> Result<(), RestoreError> {
-    if let Some(part) = bytes.get(pending.clone()).filter(|part| !part.is_empty()) {
-        file.write_all_at(base + pending.start as u64, part)?;
-    }
-    *pending = 0..0;
     Ok(())
 }
 
@@ -152,27 +157,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zeros_are_left_out_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut content = vec![0_u8; 10 * HOLE + 100];
-        content[5] = 1;
-        content[3 * HOLE] = 2;
-        content[10 * HOLE + 50] = 3;
-        for at in [0, 100, HOLE as u64, 2 * HOLE as u64 - 1] {
-            let path = dir.path().join(at.to_string());
-            let writer = Writer::new(path.clone(), 0o640, None, 1);
-            writer.write(at, &content, true).unwrap();
-            assert_eq!(writer.end(), at + content.len() as u64);
-            writer.finish(at + content.len() as u64).unwrap();
-            let read = std::fs::read(&path).unwrap();
-            assert!(read[..at as usize].iter().all(|&b| b == 0));
-            assert_eq!(&read[at as usize..], &content[..], "at {at}");
-        }
-    }
-
-    #[test]
     fn the_last_segment_is_known() {
-        let writer = Writer::new("nowhere".into(), 0o640, None, 2);
+        let writer = Writer::new("nowhere".into(), None, 0o640, None, 2);
         assert!(!writer.is_last());
         assert!(writer.is_last());
     }

@@ -6,28 +6,35 @@
 //! | missing, or a plain directory | `DATADIR.reseed-partial/` | one rename |
 //! | a mount point or symbolic link, or in a directory that we may not change | `DATADIR/.reseed-partial/` | its entries are moved up, under a marker |
 //!
+//! An old datadir that is to be used up (`--delta`) is taken into the staging directory too: see `old`.
+//!
 //! A staging directory is locked by the process that fills it. One without a living owner is the leftover of a
 //! killed restore: the next one undoes what that one had begun, and removes it.
 
 mod beside;
 mod journal;
+mod old;
 mod within;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reseed_io::place::{self, Owner};
 use reseed_io::{Cancel, FileLock, IoError, Op, write};
+use reseed_repository::Manifest;
 
 use crate::error::RestoreError;
 use crate::occupied::refuse_live_server;
+use crate::old::Old;
 use crate::options::{Occupied, Options};
 
 const BESIDE_SUFFIX: &str = ".reseed-partial";
 const WITHIN_NAME: &str = ".reseed-partial";
-/// What is moved aside within a datadir; the stamp follows. Beside: the same without the dot in front.
+/// What is moved aside, within a datadir or behind its name; the stamp follows.
 const ASIDE: &str = ".reseed-aside-";
 const DATA: &str = "data";
 const LOCK: &str = "lock";
@@ -44,7 +51,12 @@ pub struct Target {
     work: PathBuf,
     /// Owner and mode of the datadir that was there.
     previous: Option<Owner>,
+    /// What is there must be moved aside at the end.
     occupied: bool,
+    /// What of the old datadir can be used again.
+    reusable: Option<Old>,
+    /// Nothing is put back any more: the old datadir is being used up.
+    given_up: Arc<AtomicBool>,
     stamp: String,
     outside: Vec<OutsideFile>,
     notes: Vec<String>,
@@ -95,6 +107,8 @@ impl Target {
         let mut target = Target {
             previous: None,
             occupied: false,
+            reusable: None,
+            given_up: Arc::default(),
             stamp: options.now.chars().filter(|c| !['-', ':'].contains(c)).collect(),
             outside: Vec::new(),
             notes: Vec::new(),
@@ -105,21 +119,30 @@ impl Target {
             within,
             work,
         };
-        target.clear_leftovers()?;
+        let resumed = target.clear_leftovers(options.occupied)?;
         target.previous = place::owner(&target.real).ok();
-        target.check_empty(options.occupied)?;
+        if resumed {
+            target.previous = target.previous.or_else(|| place::owner(&old::old(&target)).ok());
+            target.reusable = Some(old::files(&target, resumed)?);
+            target.given_up.store(true, Ordering::Release);
+        } else {
+            target.check_empty(options.occupied)?;
+        }
         let data = target.data();
         write::make_dir(&data, target.previous.map_or(DIR_MODE, |owner| owner.mode))?;
         Ok(target)
     }
 
     /// What a killed restore left: undone where it had begun to change the datadir, else just removed.
-    fn clear_leftovers(&mut self) -> Result<(), RestoreError> {
+    /// True: what is left of an old datadir is used further.
+    fn clear_leftovers(&mut self, occupied: Occupied) -> Result<bool, RestoreError> {
         let undone = if self.within { within::undo(self)? } else { beside::undo(self)? };
         self.notes.extend(undone);
+        let resumed = old::resume(self, occupied)?;
         let mut bytes = 0;
         let mut found = false;
-        for name in place::names(&self.work)?.iter().filter(|name| name.as_os_str() != LOCK) {
+        let kept = |name: &&OsString| name.as_os_str() != LOCK && name.as_os_str() != old::REMAINS;
+        for name in place::names(&self.work)?.iter().filter(kept) {
             found = true;
             bytes += remove(&self.work.join(name))?;
         }
@@ -128,21 +151,31 @@ impl Target {
             self.notes
                 .push(format!("removed the leftover of a restore that did not end: {work}, {bytes} bytes"));
         }
-        Ok(())
+        Ok(resumed)
     }
 
     fn check_empty(&mut self, occupied: Occupied) -> Result<(), RestoreError> {
         let entries = entries(&self.real)?;
         let Some(example) = entries.first() else { return Ok(()) };
-        if occupied == Occupied::Refuse {
-            return Err(RestoreError::NotEmpty {
+        match occupied {
+            Occupied::Refuse => Err(RestoreError::NotEmpty {
                 path: self.datadir.clone(),
                 entries: entries.len(),
                 example: example.to_string_lossy().into_owned(),
-            });
+            }),
+            Occupied::MoveAside => {
+                self.occupied = true;
+                Ok(())
+            }
+            Occupied::UseUp => {
+                let old = old::files(self, false)?;
+                if old.has_no_tablespace() {
+                    return Err(RestoreError::NothingToUse { path: self.datadir.clone() });
+                }
+                self.reusable = Some(old);
+                Ok(())
+            }
         }
-        self.occupied = true;
-        Ok(())
     }
 
     pub fn datadir(&self) -> &Path {
@@ -167,6 +200,46 @@ impl Target {
     /// The mode that the datadir is to have.
     pub fn mode(&self) -> u32 {
         self.previous.map_or(DIR_MODE, |owner| owner.mode)
+    }
+
+    /// What of the old datadir can be used again, when that is wanted and there is one.
+    pub fn reusable(&self) -> Option<&Old> {
+        self.reusable.as_ref()
+    }
+
+    /// Refuses an old datadir that is of another server than the set.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check_old(&self, manifest: &Manifest) -> Result<(), RestoreError> {
+        match &self.reusable {
+            Some(old) if !self.is_given_up() => old.check(&self.datadir, &self.real, manifest),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the old datadir, if it is to be used up; from here on it is not put back.
+    ///
+    /// # Errors
+    /// When it cannot be taken; it is then where it was.
+    pub fn give_up_old(&self) -> Result<(), RestoreError> {
+        if self.reusable.is_none() || self.is_given_up() {
+            return Ok(());
+        }
+        refuse_live_server(&self.real)?;
+        old::take(self)?;
+        self.given_up.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Acquire)
+    }
+
+    /// Tells, also after the target is gone, whether an old datadir is used up, and where the rest of it lies.
+    pub fn fate_of_old(&self) -> impl Fn() -> Option<PathBuf> + use<> {
+        let (given_up, work) = (Arc::clone(&self.given_up), self.work.clone());
+        move || given_up.load(Ordering::Acquire).then(|| work.clone())
     }
 
     /// What the user should know.
@@ -212,8 +285,19 @@ impl Target {
             .place_outside()
             .and_then(|()| if self.within { within::publish(&self) } else { beside::publish(&self) });
         match result {
-            Ok(published) => {
+            Ok(mut published) => {
                 self.published = true;
+                self.given_up.store(false, Ordering::Release);
+                if old::holds(&self.work) {
+                    match old::keep(&self, "") {
+                        Ok(aside) => published.moved_aside = aside,
+                        // The datadir is in place. The next restore puts the rest aside.
+                        Err(_) => {
+                            published.moved_aside = Some(old::old(&self));
+                            return Ok(published);
+                        }
+                    }
+                }
                 // What is left is the lock; a failure to remove it changes nothing.
                 let _ = fs::remove_file(self.work.join(LOCK));
                 let _ = write::remove_tree(&self.work);
@@ -241,8 +325,8 @@ impl Drop for Target {
             let name = if file.in_place { &file.target } else { &file.partial };
             let _ = fs::remove_file(name);
         }
-        if within::is_unfinished(self) {
-            // Putting back failed: the staging directory holds what the next run needs.
+        if within::is_unfinished(self) || old::holds(&self.work) {
+            // Putting back failed, or an old datadir is used up: the next run needs what is here.
             return;
         }
         let _ = write::remove_tree(&self.work);

@@ -8,7 +8,7 @@ use std::fs;
 use reseed_io::{IoError, Op, place, write};
 
 use super::journal::{self, Journal, MARKER};
-use super::{ASIDE, Published, Target, entries, remove};
+use super::{ASIDE, Published, Target, entries, old, remove};
 use crate::error::RestoreError;
 
 pub(super) fn is_unfinished(target: &Target) -> bool {
@@ -89,7 +89,15 @@ pub(super) fn undo(target: &Target) -> Result<Option<String>, RestoreError> {
         return Err(RestoreError::Unfinished { path: target.datadir.clone(), marker });
     };
     for entry in &journal.up {
-        remove(&target.real.join(entry))?;
+        let up = target.real.join(entry);
+        // What was made of an old datadir is used by the next run.
+        if old::holds(&target.work) && target.data().is_dir() {
+            if fs::symlink_metadata(&up).is_ok() {
+                rename(&target.real, &target.data(), entry)?;
+            }
+        } else {
+            remove(&up)?;
+        }
     }
     let aside = journal.aside.as_ref().map(|name| target.real.join(name)).filter(|aside| aside.is_dir());
     if let Some(aside) = &aside {
