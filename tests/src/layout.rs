@@ -56,18 +56,7 @@ impl ServerKind {
     /// Fetches the server where it is missing. `false`: the mirror no longer has its suite, said loudly, and
     /// allowed for the oldest server only.
     pub fn ensure(&self) -> Result<bool> {
-        if self.home().join("READY").exists() {
-            return Ok(true);
-        }
-        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(root())
-            .args(["run", "--quiet", "--package", "xtask", "--", "servers", self.name])
-            .status()
-            .context("cannot run cargo")?;
-        if !status.success() {
-            bail!("{} could not be fetched", self.name);
-        }
-        Ok(self.home().join("READY").exists())
+        ensure(self.name)
     }
 }
 
@@ -75,6 +64,23 @@ impl fmt::Display for ServerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
+}
+
+/// Fetches what `cargo xtask servers` knows under this name, where it is missing; tells whether it is there.
+pub fn ensure(name: &str) -> Result<bool> {
+    let ready = target().join("servers").join(name).join("READY");
+    if ready.exists() {
+        return Ok(true);
+    }
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .current_dir(root())
+        .args(["run", "--quiet", "--package", "xtask", "--", "servers", name])
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("{name} could not be fetched");
+    }
+    Ok(ready.exists())
 }
 
 /// The workspace's folder.

@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use reseed_terms::Flavour;
@@ -36,6 +37,28 @@ pub struct Directories<'a> {
 }
 
 impl Layout {
+    /// About how many bytes a copy will read: the files of all databases, and InnoDB's own. What cannot be looked at
+    /// now does not count; the copy itself will say so.
+    pub fn about_bytes(&self) -> u64 {
+        let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let bytes =
+            |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len().min(meta.blocks() * 512));
+        let is_undo = |name: &str| name.starts_with("undo");
+        let mut sum: u64 = self.system.iter().chain(&self.named_spaces).map(|path| bytes(path)).sum();
+        for entry in entries(&self.datadir).filter(|entry| entry.path().is_dir()) {
+            if !entry.file_name().to_string_lossy().starts_with('#') {
+                let inside = entries(&entry.path()).map(|entry| entry.path());
+                sum += inside
+                    .filter(|path| !self.named_spaces.contains(path))
+                    .map(|path| bytes(&path))
+                    .sum::<u64>();
+            }
+        }
+        let undo = entries(&self.undo_dir).filter(|entry| is_undo(&entry.file_name().to_string_lossy()));
+        let undo = undo.map(|entry| entry.path()).filter(|path| !self.named_spaces.contains(path));
+        sum + undo.map(|path| bytes(&path)).sum::<u64>()
+    }
+
     pub fn new(flavour: Flavour, directories: &Directories<'_>) -> Layout {
         let home = directories.data_home;
         Layout {

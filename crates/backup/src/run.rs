@@ -29,6 +29,8 @@ const MOST_THREADS: usize = 4;
 #[derive(Debug)]
 pub struct Begun<'a> {
     pub server: &'a reseed_server::ServerFacts,
+    /// About how many bytes will be copied.
+    pub bytes: u64,
 }
 
 /// Takes one backup of the server that `options` connect to. `open` makes the place it goes to, once it is known
@@ -47,7 +49,7 @@ pub fn run(
     steps.begin("look", None);
     failpoint("backup.connect")?;
     let looked = look(options, stop(cancel))?;
-    let sink = open(Begun { server: &looked.facts })?;
+    let sink = open(Begun { server: &looked.facts, bytes: looked.layout.about_bytes() })?;
     let result = taken(options, &looked, sink.as_ref(), &mut steps, progress, &failures);
     let taken = match failures.settle(result) {
         Ok(done) => done,

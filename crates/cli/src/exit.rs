@@ -23,6 +23,7 @@ pub enum Outcome {
     ReplicationBroken,
     HookFailed,
     NotNow,
+    NotStarted,
     Interrupted,
 }
 
@@ -61,6 +62,11 @@ pub const TABLE: &[(Outcome, u8, &str)] = &[
     (Outcome::ReplicationBroken, 14, "Replication does not run. The message says why."),
     (Outcome::HookFailed, 15, "--hook-before failed, or took longer than it may. Nothing was done."),
     (Outcome::NotNow, 16, "It is not one of the --hours in which a backup may begin. Nothing was done."),
+    (
+        Outcome::NotStarted,
+        17,
+        "The datadir is restored and in place, and no server came up on it in time. The message says why.",
+    ),
     (
         Outcome::Interrupted,
         130,

@@ -44,7 +44,8 @@ pub use redo::RedoReader;
 pub use retention::{Candidate, Reason, Rules, Verdict};
 pub use sink::{FileCopy, PackSink, Published, RedoSink, Removed, Sink};
 pub use stream::{
-    Item, RunDecoder, STREAM_FORMAT, StoredRun, StreamEnd, StreamHead, StreamReader, StreamWriter,
+    Item, RunDecoder, STREAM_FORMAT, StoredRun, StreamEnd, StreamHead, StreamReader, StreamServer,
+    StreamWriter,
 };
 pub use verify::{Level, VerifyReport, verify};
 pub use writer::{NewSet, SetWriter};

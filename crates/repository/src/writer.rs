@@ -27,6 +27,7 @@ use crate::reader::SetReader;
 use crate::redo::RedoWriter;
 use crate::sink::{FileCopy, PackSink, Published, RedoSink, Removed, Sink};
 use crate::stored::{FILE_MODE, StoredWriter};
+use crate::stream::StreamServer;
 
 /// How many runs are read back before a set is published.
 const SAMPLE: u64 = 16;
@@ -40,11 +41,13 @@ pub struct NewSet {
     pub start: Timestamp,
     /// Read the index and a sample back before publishing.
     pub read_back: bool,
+    /// Told at the head of a stream, to who must decide before anything is received.
+    pub server: Option<StreamServer>,
 }
 
 impl NewSet {
     pub fn full(start: Timestamp) -> NewSet {
-        NewSet { parent: None, compression: Compression::default(), start, read_back: true }
+        NewSet { parent: None, compression: Compression::default(), start, read_back: true, server: None }
     }
 
     pub fn kind(&self) -> SetKind {

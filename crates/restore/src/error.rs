@@ -97,6 +97,14 @@ pub enum RestoreError {
     #[error(transparent)]
     Handover(#[from] reseed_server::handover::HandoverError),
 
+    /// The server that is to run on the datadir cannot.
+    #[error(transparent)]
+    Misfit(#[from] reseed_server::upgrade::Misfit),
+
+    /// Two servers of one replication topology with one `server_id`.
+    #[error("the source and the server that will run here both have server_id {id}")]
+    SameServerId { id: u32 },
+
     /// Given up because another worker failed first; never the error that is reported.
     #[error("stopped because another part of the restore failed")]
     Stopped,

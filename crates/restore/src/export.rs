@@ -12,7 +12,7 @@ use crate::changes::Changes;
 use crate::error::RestoreError;
 use crate::layout::Layout;
 use crate::log;
-use crate::options::{Apply, Occupied, Options, Outside};
+use crate::options::{Apply, NewServer, Occupied, Options, Outside};
 use crate::pages::pass::pass;
 use crate::pages::scene::Scene;
 use crate::plan::Plan;
@@ -56,6 +56,7 @@ pub fn export_raw(
         threads,
         memory: 0,
         hand_over: None,
+        new_server: NewServer::default(),
         now: now.to_owned(),
     };
     let mut job = Job::new(&options, progress, cancel)?;

@@ -29,7 +29,7 @@ pub use error::RestoreError;
 pub use export::{ExportReport, export_raw};
 pub use layout::Place;
 pub use occupied::refuse_live_server;
-pub use options::{Apply, Occupied, Options, Outside};
+pub use options::{Apply, NewServer, Occupied, Options, Outside};
 pub use pages::patch::Counts;
 pub use report::{Report, Step};
 pub use run::run;

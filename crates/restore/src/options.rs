@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use reseed_terms::ServerVersion;
+
 /// What to do with a datadir that is not empty. A datadir with a running server on it is always refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Occupied {
@@ -34,6 +36,13 @@ pub enum Outside {
     Keep,
 }
 
+/// What is known of the server that will run on the datadir.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewServer {
+    pub version: Option<ServerVersion>,
+    pub server_id: Option<u32>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Options {
     pub datadir: PathBuf,
@@ -51,6 +60,8 @@ pub struct Options {
     pub memory: u64,
     /// Statements that make the restored server a replica, to be written beside the datadir.
     pub hand_over: Option<reseed_server::handover::HandoverOptions>,
+    /// What does not fit it is refused before anything is written.
+    pub new_server: NewServer,
     /// Now, in RFC 3339 UTC to the second: names what is moved aside and says who holds the lock since when.
     pub now: String,
 }

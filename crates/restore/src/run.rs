@@ -8,9 +8,9 @@ use reseed_innodb::PageSize;
 use reseed_io::{Cancel, IoError, Op, Progress, place, space, write};
 use reseed_redo::mysql::TableMetadata;
 use reseed_redo::{RedoFormat, SpaceId};
-use reseed_repository::{FileEntry, FileKind, Manifest};
-use reseed_server::handover;
-use reseed_terms::Flavour;
+use reseed_repository::{FileEntry, FileKind, Manifest, RepositoryError};
+use reseed_server::{handover, upgrade};
+use reseed_terms::{Flavour, ServerVersion};
 
 use crate::changes::{Budget, Census, Changes};
 use crate::error::RestoreError;
@@ -110,7 +110,25 @@ impl<'o> Job<'o> {
     /// What can be told from the manifest alone is told before anything is written.
     pub(crate) fn check_manifest(&self, manifest: &Manifest) -> Result<(), RestoreError> {
         page_size(manifest)?;
+        self.check_server(&manifest.server.version, manifest.server.server_id)?;
         self.hand_over(manifest).map(|_| ())
+    }
+
+    /// A read that was given up because of the cancellation is no failure of its own.
+    pub(crate) fn unless_cancelled(&self, error: RepositoryError) -> RestoreError {
+        self.cancel.check().map_or_else(RestoreError::from, |()| error.into())
+    }
+
+    /// Whether the server that is to run here can, and can replicate from the one that was backed up.
+    pub(crate) fn check_server(&self, data: &ServerVersion, server_id: u32) -> Result<(), RestoreError> {
+        let new = &self.options.new_server;
+        if let Some(version) = &new.version {
+            upgrade::may_use(version, data)?;
+        }
+        if self.options.hand_over.is_some() && new.server_id == Some(server_id) {
+            return Err(RestoreError::SameServerId { id: server_id });
+        }
+        Ok(())
     }
 
     fn hand_over(&self, manifest: &Manifest) -> Result<Option<String>, RestoreError> {

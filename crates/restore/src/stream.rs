@@ -8,12 +8,15 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use reseed_innodb::bytes::be4;
 use reseed_innodb::{Flavour, SpaceFormat, fsp};
 use reseed_io::{Cancel, DataFile, IoError, Op, OutFile, Progress, ReadMode, write};
-use reseed_repository::{FileEntry, Item, RunDecoder, SetKind, StoredRun, StreamEnd, StreamReader};
+use reseed_repository::{
+    FileEntry, Item, RunDecoder, SetKind, StoredRun, StreamEnd, StreamReader, StreamServer,
+};
 
 use crate::error::RestoreError;
 use crate::old::{Old, adopt, known_space, space_at};
@@ -30,6 +33,8 @@ const SPOOL: &str = "redo.incoming";
 const AHEAD: usize = 4;
 /// Files that are kept open at once.
 const OPEN: usize = 256;
+/// An expectation made of less than this is a guess.
+const MEASURED_FOR: Duration = Duration::from_secs(1);
 
 /// Brings a set back that arrives as a stream.
 ///
@@ -48,18 +53,25 @@ pub fn restore_stream(
 
 fn run_job(mut job: Job<'_>, from: impl Read) -> Result<Report, RestoreError> {
     let progress = job.progress;
-    let mut stream = StreamReader::open(from)?;
+    let options = job.options;
+    let mut stream = StreamReader::open(from).map_err(|error| job.unless_cancelled(error))?;
     if stream.head().kind == SetKind::Incremental {
         return Err(RestoreError::Unsupported {
             what: "restoring an incremental set from a stream".to_owned(),
         });
     }
+    let server = stream.head().server.clone();
+    if let Some(server) = &server {
+        job.check_server(&server.version, server.server_id)?;
+    }
     job.steps.done("resolve");
     let directory = job.target.scratch(INCOMING);
     write::make_dir(&directory, 0o700)?;
     let spool = job.target.scratch(SPOOL);
-    progress.start("receive", None);
-    let (end, received) = receive(&mut stream, &directory, &spool, &job)?;
+    progress.start("receive", server.as_ref().map(|server| server.bytes));
+    let mut retention = Retention::of(server.as_ref().filter(|_| options.hand_over.is_some()));
+    let (end, received) = receive(&mut stream, &directory, &spool, &job, &mut retention)?;
+    job.notes.extend(retention.warning);
     progress.finish();
     job.steps.done("receive");
     let StreamEnd { manifest, files, .. } = *end;
@@ -96,6 +108,7 @@ fn receive<R: Read>(
     directory: &Path,
     spool: &Path,
     job: &Job<'_>,
+    retention: &mut Retention,
 ) -> Result<(Box<StreamEnd>, Received), RestoreError> {
     let copies = Copies {
         directory: directory.to_owned(),
@@ -122,7 +135,7 @@ fn receive<R: Read>(
         }
         // The workers' own: when all of them are gone, nothing can be sent.
         drop(receiver);
-        let result = take(stream, &sender, &returned, spool, job, &stopped);
+        let result = take(stream, &sender, &returned, spool, job, &stopped, retention);
         drop(sender);
         result
     });
@@ -145,6 +158,7 @@ fn take<R: Read>(
     spool: &Path,
     job: &Job<'_>,
     stopped: &AtomicBool,
+    retention: &mut Retention,
 ) -> Result<Box<StreamEnd>, RestoreError> {
     let spool = OutFile::create_new(spool, 0o600)?;
     let mut spooled = 0;
@@ -156,10 +170,13 @@ fn take<R: Read>(
         while let Ok(run) = returned.try_recv() {
             stream.give_back(run);
         }
-        match stream.next_item()? {
+        match stream.next_item().map_err(|error| job.unless_cancelled(error))? {
             Item::Run(run) => {
                 // The source has begun to send: an old datadir is not used up for less.
                 job.target.give_up_old()?;
+                if let Some(warning) = retention.received(run.run.raw.into()) {
+                    job.progress.note(&warning);
+                }
                 sender.send(run).map_err(|_| RestoreError::Stopped)?;
             }
             Item::Redo(bytes) => {
@@ -169,6 +186,45 @@ fn take<R: Read>(
             }
             Item::End(end) => return Ok(end),
         }
+    }
+}
+
+/// Compares the time that the copy will take with the time for which the source keeps its binary logs: a replica that
+/// is restored later than that has lost its place before it began.
+struct Retention {
+    keeps: Option<Duration>,
+    total: u64,
+    since: Instant,
+    bytes: u64,
+    warning: Option<String>,
+}
+
+impl Retention {
+    fn of(server: Option<&StreamServer>) -> Retention {
+        Retention {
+            keeps: server.and_then(|server| server.keeps_binlogs).map(Duration::from_secs),
+            total: server.map_or(0, |server| server.bytes),
+            since: Instant::now(),
+            bytes: 0,
+            warning: None,
+        }
+    }
+
+    /// Counts what arrived; the warning, the first time that there is reason for one.
+    fn received(&mut self, bytes: u64) -> Option<String> {
+        self.bytes += bytes;
+        let (keeps, spent) = (self.keeps?, self.since.elapsed());
+        // Applying, starting and catching up come on top: half of the time is as much as a copy should take.
+        let expected = spent.as_secs_f64() * self.total as f64 / self.bytes.max(1) as f64;
+        if self.warning.is_some() || spent < MEASURED_FOR || expected < keeps.as_secs_f64() / 2.0 {
+            return None;
+        }
+        let (expected, keeps) = (expected.ceil(), keeps.as_secs());
+        self.warning = Some(format!(
+            "the copy takes about {expected} s, and the source removes binary logs after {keeps} s: raise \
+             binlog_expire_logs_seconds (expire_logs_days) there, until the replica has caught up"
+        ));
+        self.warning.clone()
     }
 }
 

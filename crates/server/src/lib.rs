@@ -22,6 +22,7 @@ pub mod restored;
 mod row;
 mod server;
 mod session;
+pub mod upgrade;
 
 pub use consumer::RedoConsumer;
 pub use coordinates::LogStatus;

@@ -129,6 +129,15 @@ impl Server {
         self.session().execute(sql)
     }
 
+    /// The directory that the server runs on.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn datadir(&self) -> Result<PathBuf, ServerError> {
+        let datadir = self.session().value("SELECT @@datadir")?.unwrap_or_default();
+        Ok(PathBuf::from(datadir))
+    }
+
     /// What the server is and how it is set up.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ use crate::workspace;
 pub enum Family {
     MariaDb,
     MySql,
+    /// No database, but a server that tests talk to all the same.
+    OpenSsh,
 }
 
 /// One server that the tests run against.
@@ -79,6 +81,32 @@ pub const RECIPES: &[Recipe] = &[
         packages: &["mysql-server-core", "mysql-client-core"],
         alone: &[],
         version: "9.7.",
+        may_vanish: false,
+    },
+    Recipe {
+        name: "openssh",
+        family: Family::OpenSsh,
+        // The last suite whose sshd is one program; later ones run helpers that they find by absolute path.
+        suite: "bookworm",
+        security: true,
+        packages: &[
+            "libaudit1",
+            "libcom-err2",
+            "libcrypt1",
+            "libedit2",
+            "libfido2-1",
+            "libgssapi-krb5-2",
+            "libnss-wrapper",
+            "libpam0g",
+            "libselinux1",
+            "libssl3",
+            "libsystemd0",
+            "libuid-wrapper",
+            "libwrap0",
+            "zlib1g",
+        ],
+        alone: &["openssh-client", "openssh-server"],
+        version: "OpenSSH_9.",
         may_vanish: false,
     },
 ];

@@ -26,6 +26,9 @@ enum Kind {
     Server,
     Client,
     Plain,
+    /// An sshd that takes itself for an ordinary user's, whose account is that of a file: so it needs neither an
+    /// account nor a folder of its own on the machine, also when root runs it.
+    Sshd,
 }
 
 const MARIADB: &[(&str, &str, Kind)] = &[
@@ -51,9 +54,24 @@ const MYSQL: &[(&str, &str, Kind)] = &[
     ("ibd2sdi", "usr/bin/ibd2sdi", Kind::Plain),
 ];
 
+const OPENSSH: &[(&str, &str, Kind)] = &[
+    ("sshd", "usr/sbin/sshd", Kind::Sshd),
+    ("ssh", "usr/bin/ssh", Kind::Plain),
+    ("ssh-keygen", "usr/bin/ssh-keygen", Kind::Plain),
+];
+
 /// Without these a server is of no use to the tests; the other programs are welcome where a package has them.
-const REQUIRED: &[&str] =
-    &["mariadbd", "mariadb", "mariadb-admin", "mariadb-backup", "mysqld", "mysql", "mysqladmin"];
+const REQUIRED: &[&str] = &[
+    "mariadbd",
+    "mariadb",
+    "mariadb-admin",
+    "mariadb-backup",
+    "mysqld",
+    "mysql",
+    "mysqladmin",
+    "sshd",
+    "ssh",
+];
 
 pub fn write_wrappers(family: Family, home: &Path) -> Result<()> {
     let root = home.join("root");
@@ -61,14 +79,19 @@ pub fn write_wrappers(family: Family, home: &Path) -> Result<()> {
     fs::create_dir_all(&bin).with_context(|| format!("cannot create {}", bin.display()))?;
     let loader = find_loader(&root)?;
     let libraries = library_dirs(&root);
-    let shares = ["usr/share/mysql", "usr/share/mariadb"];
-    let Some(share) = shares.into_iter().find(|dir| root.join(dir).join("charsets/Index.xml").exists())
-    else {
-        bail!("the packages of {} have no character sets at {}", home.display(), shares.join(" or "));
+    let shares: &[&str] = match family {
+        Family::MariaDb | Family::MySql => &["usr/share/mysql", "usr/share/mariadb"],
+        Family::OpenSsh => &[],
     };
+    let share = shares.iter().find(|dir| root.join(dir).join("charsets/Index.xml").exists());
+    if share.is_none() && !shares.is_empty() {
+        bail!("the packages of {} have no character sets at {}", home.display(), shares.join(" or "));
+    }
+    let share = share.copied().unwrap_or_default();
     let programs = match family {
         Family::MariaDb => MARIADB,
         Family::MySql => MYSQL,
+        Family::OpenSsh => OPENSSH,
     };
     for (name, program, kind) in programs {
         let Some(program) = find_program(&root, program) else {
@@ -77,7 +100,7 @@ pub fn write_wrappers(family: Family, home: &Path) -> Result<()> {
             }
             continue;
         };
-        let text = wrapper(&loader, &libraries, share, &program, *kind);
+        let text = wrapper(&root, &loader, &libraries, share, &program, *kind);
         write_script(&bin.join(name), &text)?;
     }
     if family == Family::MariaDb {
@@ -87,8 +110,15 @@ pub fn write_wrappers(family: Family, home: &Path) -> Result<()> {
 }
 
 /// Paths in the scripts are relative to the script, so that the folder can be moved or copied.
-fn wrapper(loader: &str, libraries: &[String], share: &str, program: &str, kind: Kind) -> String {
-    let libraries = libraries.iter().map(|dir| format!("$root/{dir}")).collect::<Vec<_>>().join(":");
+fn wrapper(
+    root: &Path,
+    loader: &str,
+    libraries: &[String],
+    share: &str,
+    program: &str,
+    kind: Kind,
+) -> String {
+    let path = libraries.iter().map(|dir| format!("$root/{dir}")).collect::<Vec<_>>().join(":");
     // Options of ours stand last: a --defaults-file must stay first.
     let more = match kind {
         Kind::Server => format!(
@@ -96,13 +126,25 @@ fn wrapper(loader: &str, libraries: &[String], share: &str, program: &str, kind:
              --character-sets-dir=\"$root/{share}/charsets\" --plugin-dir=\"$root/usr/lib/mysql/plugin\""
         ),
         Kind::Client => format!(" --character-sets-dir=\"$root/{share}/charsets\""),
-        Kind::Plain => String::new(),
+        Kind::Plain | Kind::Sshd => String::new(),
+    };
+    let preload = match kind {
+        Kind::Sshd => {
+            let found = |name: &str| {
+                let dir = libraries.iter().find(|dir| root.join(dir).join(name).exists());
+                dir.map(|dir| format!("$root/{dir}/{name}"))
+            };
+            let wrappers = ["libnss_wrapper.so", "libuid_wrapper.so"].map(found);
+            let wrappers: Vec<String> = wrappers.into_iter().flatten().collect();
+            format!("--preload \"{}\" ", wrappers.join(" "))
+        }
+        Kind::Server | Kind::Client | Kind::Plain => String::new(),
     };
     // The package's default folder is made by its maintainer script, which never runs here.
     let more = if program.ends_with("mysqld") { format!("{more} --secure-file-priv=") } else { more };
     format!(
         "#!/bin/sh\nset -eu\nhome=$(cd \"$(dirname \"$0\")/..\" && pwd -P)\nroot=$home/root\n\
-         exec \"$root/{loader}\" --library-path \"{libraries}\" \"$root/{program}\" \"$@\"{more}\n"
+         exec \"$root/{loader}\" {preload}--library-path \"{path}\" \"$root/{program}\" \"$@\"{more}\n"
     )
 }
 

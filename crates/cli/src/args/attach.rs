@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -40,4 +41,67 @@ pub struct AttachArgs {
 
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+/// What `clone` does once the datadir is in place.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Attach")]
+pub struct CloneAttachArgs {
+    /// Make the restored server a replica and follow it until it has caught up
+    ///
+    /// Runs the hand-over that is printed otherwise. The source is asked with the replication account before anything
+    /// is copied, so that a wrong password shows now and not at the end.
+    #[arg(long)]
+    pub attach: bool,
+
+    /// How to start the server on the new datadir, run by sh; without it reseed waits until you have started it
+    #[arg(long, value_name = "COMMAND", requires = "attach")]
+    pub start: Option<String>,
+
+    /// How long the server may take to start, until it answers
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "10m", requires = "attach")]
+    pub start_wait: Duration,
+
+    /// Stop following after this time; replication goes on
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, requires = "attach")]
+    pub deadline: Option<Duration>,
+
+    /// Option file with the connection options of the restored server; default: the usual files of this host
+    #[arg(long, value_name = "FILE", requires = "attach")]
+    pub target_defaults_file: Option<PathBuf>,
+
+    /// Unix socket of the restored server
+    #[arg(long, value_name = "FILE", requires = "attach")]
+    pub target_socket: Option<PathBuf>,
+
+    /// Host of the restored server, where it is not reached by its socket
+    #[arg(long, value_name = "HOST", requires = "attach")]
+    pub target_host: Option<String>,
+
+    /// TCP port of the restored server
+    #[arg(long, value_name = "PORT", requires = "attach")]
+    pub target_port: Option<u16>,
+
+    /// Account on the restored server; its accounts are those of the source
+    #[arg(long, value_name = "USER", requires = "attach")]
+    pub target_user: Option<String>,
+
+    /// File whose first line is that account's password
+    #[arg(long, value_name = "FILE", requires = "attach")]
+    pub target_password_file: Option<PathBuf>,
+}
+
+impl CloneAttachArgs {
+    /// How to reach the restored server.
+    pub fn connection(&self) -> ConnectionArgs {
+        ConnectionArgs {
+            defaults_file: self.target_defaults_file.clone(),
+            socket: self.target_socket.clone(),
+            host: self.target_host.clone(),
+            port: self.target_port,
+            user: self.target_user.clone(),
+            password_file: self.target_password_file.clone(),
+            ..ConnectionArgs::default()
+        }
+    }
 }

@@ -3,21 +3,27 @@ use reseed_repository::Compression;
 
 use super::backup::LockArgs;
 use super::restore::TargetArgs;
-use super::{ConnectionArgs, SourceArgs};
+use super::{CloneAttachArgs, ConnectionArgs, SourceArgs};
 use crate::units::Size;
 
 /// Copy a running server from another host straight into a datadir here
 ///
 /// Starts `reseed backup --to -` on the source's host through the system's own ssh, and restores while receiving. The
 /// connection options, and files that they name, are those of the source's host. Nothing appears under the datadir's
-/// name before the copy is whole. The statements that make the copy a replica are printed at the end; --source-host
-/// is the host of --from unless given.
+/// name before the copy is whole. The statements that make the copy a replica are printed at the end, or run with
+/// --attach; --source-host is the host of --from unless given.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  Rebuild a broken replica from its source:
+  Rebuild a broken replica from its source, until it has caught up:
     reseed clone --from root@10.0.0.5 --datadir /var/lib/mysql --move-aside --source-user repl \\
-        --source-password-file /etc/reseed/repl.pw
+        --source-password-file /etc/reseed/repl.pw --attach --start 'systemctl start mariadb'
+  The same, and the server is started by hand when reseed asks for it:
+    reseed clone --from root@10.0.0.5 --datadir /var/lib/mysql --move-aside --source-user repl \\
+        --source-password-file /etc/reseed/repl.pw --attach --start-wait 1h
+  Only copy, and print the statements:
+    reseed clone --from root@10.0.0.5 --datadir /var/lib/mysql --move-aside --source-user repl \\
+        --source-password-file /etc/reseed/repl.pw > hand-over.sql
   Through a jump host, with an account that may use sudo:
     reseed clone --from dba@db1 --ssh 'ssh -J gate' --remote-command 'sudo reseed' --datadir /var/lib/mysql
   A copy of a server on this very host:
@@ -56,6 +62,9 @@ pub struct CloneArgs {
 
     #[command(flatten)]
     pub source: SourceArgs,
+
+    #[command(flatten)]
+    pub attach: CloneAttachArgs,
 
     #[command(flatten)]
     pub locks: LockArgs,

@@ -24,7 +24,7 @@ use reseed_repository::{NameError, ServerName, Which};
 
 use crate::exit;
 
-pub use attach::AttachArgs;
+pub use attach::{AttachArgs, CloneAttachArgs};
 pub use backup::{BackupArgs, KillArg, LockArg, LockArgs};
 pub use check::CheckArgs;
 pub use clone::CloneArgs;
@@ -126,7 +126,7 @@ pub enum Command {
     Setup(SetupArgs),
     Backup(BackupArgs),
     Restore(RestoreArgs),
-    Clone(CloneArgs),
+    Clone(Box<CloneArgs>),
     HandOver(HandOverArgs),
     Attach(AttachArgs),
     List(ListArgs),

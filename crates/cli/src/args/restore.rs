@@ -81,6 +81,13 @@ pub struct TargetArgs {
     #[arg(long, value_name = "USER[:GROUP]")]
     pub owner: Option<String>,
 
+    /// Server program that will run on the datadir, or `none` for one that is not on this host
+    ///
+    /// Its flavour and version are compared with those of the backup before anything is written. Default: mariadbd or
+    /// mysqld, where this host has one; what that one cannot use is a warning, and with --attach refused.
+    #[arg(long, value_name = "PROGRAM")]
+    pub server_binary: Option<PathBuf>,
+
     /// Who applies the redo
     #[arg(long, value_name = "BY", value_enum, default_value_t = ApplyArg::Native)]
     pub apply: ApplyArg,

@@ -1,10 +1,10 @@
 //! `reseed attach`.
 
 use reseed_io::Progress;
-use reseed_repository::Manifest;
 use reseed_server::attach::{AttachOptions, Broken, Outcome as Ended, Step};
 use reseed_server::handover::{HandoverOptions, SourcePassword};
 use reseed_server::{ConnectOptions, Purpose, Server, Stop};
+use reseed_terms::ReplicaChannel;
 use serde::Serialize;
 
 use super::summary::line;
@@ -29,7 +29,7 @@ pub fn run(args: &AttachArgs, session: &Session) -> Result<Outcome, Failure> {
         .map_err(|error| failure::server(&error))?;
     let options = AttachOptions {
         deadline: args.deadline,
-        source: source(manifest, &wanted),
+        source: source(&manifest.coordinates.channels, &wanted),
         leftovers: manifest.coordinates.channels.clone(),
         replace: args.replace,
         ..AttachOptions::default()
@@ -39,20 +39,15 @@ pub fn run(args: &AttachArgs, session: &Session) -> Result<Outcome, Failure> {
         .attach(&handover, &options, &mut |step| tell(step, session))
         .map_err(|error| failure::attach(&error))?;
     session.drawer.finish();
-    let outcome = match &ended {
-        Ended::CaughtUp { .. } => Outcome::Done,
-        Ended::Behind { .. } => Outcome::StillBehind,
-        Ended::Broken(_) => Outcome::ReplicationBroken,
-    };
     if args.json {
         out::json(&Document::of(&ended))?;
     }
-    report(&ended, session, outcome).map_err(|failure| failure.told_as_json(args.json))
+    report(&ended, session).map_err(|failure| failure.told_as_json(args.json))
 }
 
 /// How to ask the source itself: with the replication account, which sees enough of it.
-fn source(manifest: &Manifest, wanted: &HandoverOptions) -> Option<ConnectOptions> {
-    let channel = manifest.coordinates.channels.first();
+pub fn source(channels: &[ReplicaChannel], wanted: &HandoverOptions) -> Option<ConnectOptions> {
+    let channel = channels.first();
     let host = wanted.source_host.clone().or_else(|| channel.map(|channel| channel.source_host.clone()))?;
     let user = wanted.source_user.clone().or_else(|| channel.map(|channel| channel.source_user.clone()))?;
     let SourcePassword::Given(password) = &wanted.password else { return None };
@@ -61,7 +56,7 @@ fn source(manifest: &Manifest, wanted: &HandoverOptions) -> Option<ConnectOption
     Some(ConnectOptions::tcp(host, port, user).with_password(password.reveal()))
 }
 
-fn tell(step: &Step, session: &Session) {
+pub fn tell(step: &Step, session: &Session) {
     match step {
         Step::Running(what) => session.drawer.status(what),
         Step::Following { seconds_behind, bytes_left, eta, doing } => {
@@ -81,7 +76,11 @@ fn tell(step: &Step, session: &Session) {
     }
 }
 
-fn report(ended: &Ended, session: &Session, outcome: Outcome) -> Result<Outcome, Failure> {
+/// The result for people; what is not "caught up" is a failure with its own code.
+///
+/// # Errors
+/// When it has not caught up.
+pub fn report(ended: &Ended, session: &Session) -> Result<Outcome, Failure> {
     match ended {
         Ended::CaughtUp { after, advice } => {
             session.drawer.say(&line("caught up", format_args!("after {}", Time(*after))));
@@ -90,7 +89,7 @@ fn report(ended: &Ended, session: &Session, outcome: Outcome) -> Result<Outcome,
                     .drawer
                     .say(&line("advice", format_args!("{};  -- {}", statement.sql, statement.comment)));
             }
-            Ok(outcome)
+            Ok(Outcome::Done)
         }
         Ended::Behind { seconds_behind, eta } => {
             let mut message = "the replica works and is still behind at the deadline".to_owned();
@@ -100,29 +99,32 @@ fn report(ended: &Ended, session: &Session, outcome: Outcome) -> Result<Outcome,
             if let Some(eta) = eta {
                 message.push_str(&format!(", about {} left", Time(*eta)));
             }
-            Err(Failure::new(outcome, message)
+            Err(Failure::new(Outcome::StillBehind, message)
                 .hint("Replication goes on by itself. Look at SHOW REPLICA STATUS."))
         }
         Ended::Broken(Broken { channel, error, message, cause, remedy }) => {
             let at = if channel.is_empty() { String::new() } else { format!(" on channel {channel}") };
             let number = if *error == 0 { String::new() } else { format!("error {error}: ") };
-            Err(Failure::new(outcome, format!("replication does not run{at}: {number}{message}"))
-                .cause(cause)
-                .hint(remedy))
+            Err(Failure::new(
+                Outcome::ReplicationBroken,
+                format!("replication does not run{at}: {number}{message}"),
+            )
+            .cause(cause)
+            .hint(remedy))
         }
     }
 }
 
 #[derive(Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
-enum Document<'a> {
+pub enum Document<'a> {
     CaughtUp { seconds: f64, advice: Vec<&'a str> },
     Behind { seconds_behind: Option<u64>, eta_seconds: Option<f64> },
     Broken { channel: &'a str, error: u32, message: &'a str, cause: &'a str, remedy: &'a str },
 }
 
 impl Document<'_> {
-    fn of(ended: &Ended) -> Document<'_> {
+    pub fn of(ended: &Ended) -> Document<'_> {
         match ended {
             Ended::CaughtUp { after, advice } => Document::CaughtUp {
                 seconds: after.as_secs_f64(),

@@ -5,9 +5,11 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use reseed_backup::{BackupOptions, LockChoice, Report};
+use reseed_backup::{BackupOptions, Begun, LockChoice, Report};
 use reseed_io::{IoError, Op};
-use reseed_repository::{NameLock, NewSet, Repository, RepositoryError, Sink, StreamWriter, Timestamp};
+use reseed_repository::{
+    NameLock, NewSet, Repository, RepositoryError, Sink, StreamServer, StreamWriter, Timestamp,
+};
 use reseed_server::{KillPolicy, QueryKind};
 
 use super::hooks::Hooks;
@@ -73,8 +75,13 @@ fn take(args: &BackupArgs, session: &Session) -> Result<Report, Failure> {
         ..NewSet::full(Timestamp::now())
     };
     let lock = early_lock(args, session).map_err(|error| failure::repository(&error))?;
-    reseed_backup::run(&options, |_begun| open(args, new, lock, session), &session.drawer, &session.cancel)
-        .map_err(|error| failure::backup(&error))
+    reseed_backup::run(
+        &options,
+        |begun| open(args, new, &begun, lock, session),
+        &session.drawer,
+        &session.cancel,
+    )
+    .map_err(|error| failure::backup(&error))
 }
 
 /// A name that is there is owned before the server is asked for anything: runs that pile up shall not take its
@@ -95,6 +102,7 @@ fn early_lock(args: &BackupArgs, session: &Session) -> Result<Option<NameLock>, 
 fn open(
     args: &BackupArgs,
     new: NewSet,
+    begun: &Begun<'_>,
     lock: Option<NameLock>,
     session: &Session,
 ) -> Result<Box<dyn Sink>, RepositoryError> {
@@ -104,6 +112,13 @@ fn open(
             .as_fd()
             .try_clone_to_owned()
             .map_err(|error| IoError::new(Op::Open, "standard output", error))?;
+        let server = StreamServer {
+            version: begun.server.version.clone(),
+            server_id: begun.server.server_id,
+            bytes: begun.bytes,
+            keeps_binlogs: begun.server.binlog.as_ref().and_then(|binlog| binlog.expire_seconds),
+        };
+        let new = NewSet { server: Some(server), ..new };
         return Ok(Box::new(StreamWriter::new(Box::new(File::from(stdout)), &args.name, new)?));
     };
     let repository = Repository::create(repo)?;

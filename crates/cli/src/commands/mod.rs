@@ -12,6 +12,7 @@ mod hand_over;
 mod hooks;
 mod meta;
 mod metrics;
+mod new_server;
 mod restore;
 mod restore_test;
 mod sets;

@@ -5,11 +5,12 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
 use nix::unistd::{Group, User};
+use reseed_io::Pipe;
 use reseed_repository::Manifest;
-use reseed_restore::{Apply, Occupied, Options, Outside, Report};
+use reseed_restore::{Apply, NewServer, Occupied, Options, Outside, Report};
 use serde::Serialize;
 
-use super::{Session, hand_over, sets, summary};
+use super::{Session, hand_over, new_server, sets, summary};
 use crate::args::{ApplyArg, OutsideArg, RestoreArgs, SourceArgs, TargetArgs};
 use crate::exit::Outcome;
 use crate::failure::{self, Failure};
@@ -20,7 +21,7 @@ pub fn run(args: &RestoreArgs, session: &Session) -> Result<Outcome, Failure> {
     let (drawer, cancel) = (&session.drawer, &session.cancel);
     let result = match args.set() {
         Some(set) => reseed_restore::run(&sets::source(&set)?, &options, drawer, cancel),
-        None => reseed_restore::restore_stream(stdin()?, &options, drawer, cancel),
+        None => reseed_restore::restore_stream(Pipe::new(stdin()?, cancel.clone()), &options, drawer, cancel),
     };
     let report = result.map_err(|error| failure::restore(&error))?;
     tell(&report, args.json, session)?;
@@ -79,6 +80,7 @@ pub fn options(args: &TargetArgs, source: &SourceArgs) -> Result<Options, Failur
         threads: args.threads.map_or(0, usize::from),
         memory: args.memory.0,
         hand_over,
+        new_server: NewServer { version: new_server::named(args.server_binary.as_deref())?, server_id: None },
         now: super::now(),
     })
 }
@@ -118,7 +120,7 @@ pub fn owner(text: &str) -> Result<(u32, u32), Failure> {
 
 /// The JSON document of a restore.
 #[derive(Serialize)]
-struct Document<'a> {
+pub struct Document<'a> {
     datadir: &'a std::path::Path,
     set: &'a str,
     name: &'a str,
@@ -145,7 +147,7 @@ struct Step {
 }
 
 impl Document<'_> {
-    fn of(report: &Report) -> Document<'_> {
+    pub fn of(report: &Report) -> Document<'_> {
         let manifest: &Manifest = &report.manifest;
         let steps: Vec<Step> = report
             .steps

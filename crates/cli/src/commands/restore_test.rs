@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use reseed_io::process::{Ended, Group};
 use reseed_io::{FileLock, IoError, Progress, place, write};
 use reseed_repository::{Manifest, SetReader};
-use reseed_restore::{Apply, Occupied, Options, Outside, SetSource};
+use reseed_restore::{Apply, NewServer, Occupied, Options, Outside, SetSource};
 use reseed_server::options::ConnectOptions;
 use reseed_server::{Server, ServerError, Stop, restored};
 use reseed_terms::{Flavour, ServerVersion};
@@ -67,6 +67,7 @@ fn restore(set: &SetReader, datadir: &Path, args: &VerifyArgs, session: &Session
         threads: args.threads.map_or(0, usize::from),
         memory: MEMORY,
         hand_over: None,
+        new_server: NewServer::default(),
         now: now(),
     };
     SetSource::new(set.clone())

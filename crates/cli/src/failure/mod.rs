@@ -77,6 +77,22 @@ impl Failure {
         self
     }
 
+    /// Adds to the hint what else is worth knowing.
+    #[must_use]
+    pub fn also(mut self, text: &str) -> Failure {
+        self.hint = Some(match self.hint.take() {
+            Some(hint) => format!("{hint}\n{text}"),
+            None => text.to_owned(),
+        });
+        self
+    }
+
+    /// Message and causes in one line, as the cause of another failure.
+    pub fn to_line(&self) -> String {
+        let parts = std::iter::once(&self.message).chain(&self.causes);
+        parts.map(String::as_str).collect::<Vec<_>>().join(": ")
+    }
+
     /// The command's own JSON document says it all.
     #[must_use]
     pub fn told_as_json(mut self, told: bool) -> Failure {

@@ -43,7 +43,8 @@ fn outcome(error: &RestoreError) -> Outcome {
         | RestoreError::Apply { .. }
         | RestoreError::PageFromFuture { .. }
         | RestoreError::NoFirstPage { .. } => Outcome::SetDamaged,
-        RestoreError::Unsupported { .. } => Outcome::Unsupported,
+        RestoreError::Unsupported { .. } | RestoreError::Misfit(_) => Outcome::Unsupported,
+        RestoreError::SameServerId { .. } => Outcome::ReplicationBroken,
         RestoreError::NotPutBack { source, .. } | RestoreError::UsedUp { source, .. } => {
             restore(source).outcome
         }
@@ -95,6 +96,13 @@ fn hint(error: &RestoreError) -> Option<String> {
         }
         RestoreError::NotPutBack { aside, .. } => {
             return Some(format!("The old datadir is whole, under the name {}.", aside.display()));
+        }
+        RestoreError::Misfit(_) => {
+            "Nothing was changed here. Install a server that fits, or name the one that will run on the datadir with \
+             --server-binary."
+        }
+        RestoreError::SameServerId { .. } => {
+            "Nothing was changed here. Give this host's server a server_id of its own in its option file."
         }
         RestoreError::NotADirectory { .. }
         | RestoreError::Cancelled(_)

@@ -16,6 +16,7 @@ mod read;
 mod write;
 
 use jiff::Timestamp;
+use reseed_terms::ServerVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{MAX_STORED, Run};
@@ -49,6 +50,21 @@ pub struct StreamHead {
     pub kind: SetKind,
     pub compression: Compression,
     pub start: Timestamp,
+    /// Absent in streams of earlier senders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<StreamServer>,
+}
+
+/// What is known of the server when its stream begins, for a receiver to decide by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamServer {
+    pub version: ServerVersion,
+    pub server_id: u32,
+    /// About how many bytes will be sent, before compression.
+    pub bytes: u64,
+    /// Seconds after which it removes binary logs.
+    #[serde(default)]
+    pub keeps_binlogs: Option<u64>,
 }
 
 /// The description in front of a run's bytes.

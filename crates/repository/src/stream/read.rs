@@ -149,6 +149,7 @@ impl<R: Read> StreamReader<R> {
             kind: crate::id::SetKind::Full,
             compression: Compression::None,
             start: jiff::Timestamp::UNIX_EPOCH,
+            server: None,
         };
         let mut reader = StreamReader {
             from,

@@ -155,6 +155,7 @@ impl StreamWriter {
             kind: new.kind(),
             compression: new.compression,
             start: new.start,
+            server: new.server.clone(),
         };
         let head = serde_json::to_vec(&head).map_err(|e| RepositoryError::Compress(e.into()))?;
         let mut out = Out { to, at: 0, hasher: Hasher::new(), runs: 0, broken: false };

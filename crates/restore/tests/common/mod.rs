@@ -340,6 +340,7 @@ pub fn options(datadir: &Path) -> Options {
         threads: 3,
         memory: 1 << 30,
         hand_over: None,
+        new_server: Default::default(),
         now: NOW.to_owned(),
     }
 }
