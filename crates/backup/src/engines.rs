@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reseed_repository::{FileEntry, Sink};
 
-use crate::copier::{Copied, Copier, Job, Kept, Outcome};
+use crate::base::Base;
+use crate::copier::{Copied, Copier, Job, Kept, Outcome, set_path};
 use crate::error::BackupError;
 use crate::scan::{Found, FoundKind, Scan, Stamp};
 use crate::spaces::entry;
@@ -43,9 +45,14 @@ pub(crate) enum Strictness {
 #[derive(Default)]
 pub(crate) struct PlainFiles {
     copied: HashMap<PathBuf, Plain>,
+    base: Option<Arc<Base>>,
 }
 
 impl PlainFiles {
+    pub fn new(base: Option<Arc<Base>>) -> PlainFiles {
+        PlainFiles { copied: HashMap::new(), base }
+    }
+
     /// The early copy. What is missing or changes under it is left for later.
     pub fn copy_early(
         &mut self,
@@ -53,7 +60,8 @@ impl PlainFiles {
         sink: &dyn Sink,
         scan: &Scan,
     ) -> Result<(), BackupError> {
-        let jobs = scan.files.iter().filter(|file| file.kind == FoundKind::Plain).map(job).collect();
+        let jobs = scan.files.iter().filter(|file| file.kind == FoundKind::Plain);
+        let jobs = jobs.map(|file| self.job(file)).collect::<Result<_, _>>()?;
         for copied in copier.copy(sink, jobs)? {
             self.take(copied)?;
         }
@@ -75,7 +83,7 @@ impl PlainFiles {
                 break;
             }
             bytes += left.iter().map(|file| file.stamp.size).sum::<u64>();
-            let jobs = left.iter().map(|found| self.job_again(found)).collect();
+            let jobs = left.iter().map(|found| self.job_again(found)).collect::<Result<_, _>>()?;
             let mut again = Vec::new();
             for copied in copier.copy(sink, jobs)? {
                 let whole = copied.outcome == Outcome::Whole && copied.before == copied.after;
@@ -114,8 +122,8 @@ impl PlainFiles {
 
     /// Of Aria's log only what is new is read again: pages are added at its end, and of those that are there only the
     /// first and the last are ever written anew.
-    fn job_again(&self, found: &Found) -> Job {
-        let mut again = job(found);
+    fn job_again(&self, found: &Found) -> Result<Job, BackupError> {
+        let mut again = self.job(found)?;
         if let Some(held) = self.copied.get(&found.path)
             && found.kind == FoundKind::AriaLog
             && held.stamp.identity == found.stamp.identity
@@ -124,7 +132,15 @@ impl PlainFiles {
             let settled = held.entry.size.saturating_sub(ARIA_TAIL);
             again.kept = Kept::of(ARIA_PAGE..settled, &held.entry.runs);
         }
-        again
+        Ok(again)
+    }
+
+    fn job(&self, found: &Found) -> Result<Job, BackupError> {
+        let base = match &self.base {
+            Some(base) if found.kind == FoundKind::Plain => base.other(&set_path(&found.path)?),
+            _ => None,
+        };
+        Ok(Job { found: found.clone(), format: None, first_page: 0, kept: None, base })
     }
 
     /// True when the copy is that of the file as it is now.
@@ -152,10 +168,6 @@ impl PlainFiles {
     }
 }
 
-fn job(found: &Found) -> Job {
-    Job { found: found.clone(), format: None, first_page: 0, kept: None }
-}
-
 /// The file as it is now; `None` when it is gone.
 pub(crate) fn restat(mut file: Found) -> Result<Option<Found>, BackupError> {
     match std::fs::metadata(&file.real) {
@@ -171,7 +183,6 @@ pub(crate) fn restat(mut file: Found) -> Result<Option<Found>, BackupError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::Arc;
 
     use reseed_innodb::PageSize;
     use reseed_io::{Cancel, Rate, Silent};

@@ -7,6 +7,8 @@ use reseed_io::{Cancelled, IoError};
 use reseed_redo::{Lsn, SpaceId};
 use reseed_server::{Missing, ServerError};
 
+use crate::base::WhyFull;
+
 /// Why a backup was not taken. Whatever the reason, no lock is left in the server and nothing is published.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
@@ -68,6 +70,10 @@ pub enum BackupError {
     /// A file ended early, and nothing that the server logged explains it.
     #[error("{} ended after {got} bytes, {expected} were expected", file.display())]
     Shrunk { file: PathBuf, expected: u64, got: u64 },
+
+    /// The set that was named does not fit to the server.
+    #[error("backup set {parent} cannot be built on: {why}")]
+    Parent { parent: String, why: WhyFull },
 
     /// A file that should stand still under the lock does not.
     #[error("{} kept changing while it was copied ({tries} times)", file.display())]

@@ -6,6 +6,7 @@
 //!
 //! This crate must never know how a set is restored.
 
+mod base;
 mod copier;
 mod engines;
 mod error;
@@ -24,6 +25,7 @@ mod space_log;
 mod spaces;
 mod work;
 
+pub use base::{Base, WhyFull};
 pub use error::{BackupError, Refusal};
 pub use options::{BackupOptions, LockChoice};
 pub use report::{Report, Step};

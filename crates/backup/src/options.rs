@@ -1,6 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use reseed_server::{ConnectOptions, KillPolicy};
+
+use crate::base::Base;
 
 /// Which lock holds the server still for the instant of the coordinates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +33,12 @@ pub struct BackupOptions {
     pub safe: bool,
     /// MySQL: how long, in all, the server may be made to wait for us by the redo log consumer. 0: no consumer.
     pub stall_budget: Duration,
+    /// The set to build on; without it the backup is a full one.
+    pub base: Option<Arc<Base>>,
+    /// The backup fails when the server does not fit to that set; else it is a full one then, and says why.
+    pub base_required: bool,
+    /// What the set is to say of how it came about.
+    pub notes: Vec<String>,
     /// How long the redo may take to reach the LSN that was read under the lock.
     pub redo_wait: Duration,
 }
@@ -46,6 +55,9 @@ impl BackupOptions {
             kill: KillPolicy::Never,
             safe: false,
             stall_budget: Duration::from_secs(1),
+            base: None,
+            base_required: false,
+            notes: Vec::new(),
             redo_wait: Duration::from_secs(60),
         }
     }

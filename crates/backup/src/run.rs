@@ -3,10 +3,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use reseed_innodb::PageSize;
 use reseed_io::{Cancel, Progress, Rate};
-use reseed_repository::{Published, SetFacts, Sink, Timestamp};
+use reseed_repository::{Parent, Published, SetFacts, Sink, Timestamp};
 use reseed_server::{PausedApplier, Server, Stop};
 use reseed_terms::{Flavour, LockTimes};
 
+use crate::base::Base;
 use crate::copier::{Copier, CopyRules};
 use crate::engines::PlainFiles;
 use crate::error::BackupError;
@@ -18,10 +19,12 @@ use crate::look::{Looked, look, owner, stored_facts};
 use crate::options::BackupOptions;
 use crate::protocol::{self, Instant};
 use crate::report::{Report, Steps};
-use crate::scan::Scan;
+use crate::scan::{Scan, Stamp};
 use crate::spaces::{SpaceRules, Spaces};
 use crate::work::{Work, failpoint};
 
+/// How an incremental set says that it found the changed pages.
+const SCAN: &str = "page LSNs";
 /// Copying threads when the user does not say.
 const MOST_THREADS: usize = 4;
 
@@ -31,6 +34,8 @@ pub struct Begun<'a> {
     pub server: &'a reseed_server::ServerFacts,
     /// About how many bytes will be copied.
     pub bytes: u64,
+    /// The set that this one will build on; none: it will be a full one.
+    pub parent: Option<Parent>,
 }
 
 /// Takes one backup of the server that `options` connect to. `open` makes the place it goes to, once it is known
@@ -49,8 +54,14 @@ pub fn run(
     steps.begin("look", None);
     failpoint("backup.connect")?;
     let looked = look(options, stop(cancel))?;
-    let sink = open(Begun { server: &looked.facts, bytes: looked.layout.about_bytes() })?;
-    let result = taken(options, &looked, sink.as_ref(), &mut steps, progress, &failures);
+    let (base, why_full) = settle_base(options, &looked)?;
+    let sink = open(Begun {
+        server: &looked.facts,
+        bytes: looked.layout.about_bytes(),
+        parent: base.as_ref().map(|base| base.parent()),
+    })?;
+    let bases = Bases { base, why_full };
+    let result = taken(options, &looked, bases, sink.as_ref(), &mut steps, progress, &failures);
     let taken = match failures.settle(result) {
         Ok(done) => done,
         Err(error) => {
@@ -66,6 +77,31 @@ fn stop(cancel: &Cancel) -> Stop {
     Stop::when(move || cancel.is_cancelled())
 }
 
+/// What the backup builds on, or why on nothing.
+struct Bases {
+    base: Option<Arc<Base>>,
+    why_full: Option<String>,
+}
+
+/// Whether the server still goes on from the set that the backup is to build on.
+fn settle_base(
+    options: &BackupOptions,
+    looked: &Looked,
+) -> Result<(Option<Arc<Base>>, Option<String>), BackupError> {
+    let Some(base) = &options.base else { return Ok((None, None)) };
+    let now = looked.server.redo_position()?.current;
+    let system = looked.layout.system.first().and_then(|path| std::fs::metadata(path).ok());
+    let system = system.map(|metadata| Stamp::of(&metadata).identity);
+    let Some(why) = base.misfit(&stored_facts(&looked.facts)?, now, system.as_ref()) else {
+        return Ok((Some(Arc::clone(base)), None));
+    };
+    let parent = base.parent().id.to_string();
+    if options.base_required {
+        return Err(BackupError::Parent { parent, why });
+    }
+    Ok((None, Some(format!("a full set was taken, since {parent} cannot be built on: {why}"))))
+}
+
 /// Everything that the set will consist of.
 struct Taken {
     facts: SetFacts,
@@ -78,6 +114,7 @@ struct Taken {
 fn taken(
     options: &BackupOptions,
     looked: &Looked,
+    Bases { base, why_full }: Bases,
     sink: &dyn Sink,
     steps: &mut Steps<'_>,
     progress: &dyn Progress,
@@ -91,7 +128,7 @@ fn taken(
             refusal: crate::error::Refusal::Version { reason: error.to_string() },
         })?;
     let mut protocol = protocol::choose(options, server, facts)?;
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = options.notes.iter().cloned().chain(why_full).collect();
     let mut paused = match server.flavour() {
         Flavour::MariaDb => None,
         // MySQL stops no applier while the instance is locked, so there it stands still for the whole copy.
@@ -144,8 +181,8 @@ fn taken(
         follower,
         copier: &copier,
         sink,
-        spaces: Spaces::new(SpaceRules { flavour: server.flavour(), page_size, redo }),
-        plain: PlainFiles::default(),
+        spaces: Spaces::new(SpaceRules { flavour: server.flavour(), page_size, redo }, base.clone()),
+        plain: PlainFiles::new(base.clone()),
         scan: Scan::default(),
         notes,
         steps,
@@ -185,7 +222,7 @@ fn taken(
         locks: instant.locks,
         notes,
         owner: owner(&layout.datadir),
-        scan: String::new(),
+        scan: base.map(|_| SCAN.to_owned()).unwrap_or_default(),
     };
     // The last moment at which an interrupted run can still be one that did nothing.
     cancel.check()?;

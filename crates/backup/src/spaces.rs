@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use reseed_innodb::{PageSize, SpaceFormat};
 use reseed_redo::{Applier, Change, Lsn, PageId, RedoFormat, SpaceId};
 use reseed_repository::{AbsPath, FileEntry, FileKind, RepositoryError, Sink};
 use reseed_terms::Flavour;
 
+use crate::base::{Base, BaseFile, origin};
 use crate::copier::{Copied, Copier, Job, Outcome, first_pages, set_path};
 use crate::error::BackupError;
 use crate::inventory::{CopiedSpace, Differences, Moment, compare, space_of};
@@ -33,13 +35,21 @@ pub(crate) struct Spaces {
     copied: HashMap<SpaceId, Space>,
     system: BTreeMap<usize, FileEntry>,
     nameless: Vec<FileEntry>,
+    base: Option<Arc<Base>>,
     /// Copied again because of DDL.
     pub repeated: u64,
 }
 
 impl Spaces {
-    pub fn new(rules: SpaceRules) -> Spaces {
-        Spaces { rules, copied: HashMap::new(), system: BTreeMap::new(), nameless: Vec::new(), repeated: 0 }
+    pub fn new(rules: SpaceRules, base: Option<Arc<Base>>) -> Spaces {
+        Spaces {
+            rules,
+            copied: HashMap::new(),
+            system: BTreeMap::new(),
+            nameless: Vec::new(),
+            base,
+            repeated: 0,
+        }
     }
 
     /// The first copy: everything that the scan found and that can be recognised.
@@ -130,9 +140,19 @@ impl Spaces {
                         0,
                     ),
                 };
-                Job { found: found.clone(), format, first_page, kept: None }
+                let base = self.base_of(found, first_page);
+                Job { found: found.clone(), format, first_page, kept: None, base }
             })
             .collect()
+    }
+
+    /// The same file in the set that this one builds on. One whose first page is not written yet is a new one.
+    fn base_of(&self, found: &Found, first_page: u32) -> Option<Arc<BaseFile>> {
+        let base = self.base.as_ref()?;
+        match found.kind {
+            FoundKind::System { .. } => base.system(first_page, &found.stamp.identity),
+            _ => base.space(found.head?.space, &found.stamp.identity),
+        }
     }
 
     /// The format of a tablespace whose first page only the redo has yet.
@@ -264,6 +284,8 @@ pub(crate) fn entry(copied: Copied, space: Option<SpaceId>) -> Result<FileEntry,
     entry.outside = absolute(found.outside.as_deref())?;
     entry.link = if found.through_link { absolute(Some(&found.real))? } else { None };
     entry.mode = found.mode;
+    entry.origin = Some(origin(&copied.before.identity));
+    entry.parent = copied.parent;
     entry.size = match copied.outcome {
         Outcome::Short { got } => got,
         _ => found.stamp.size,

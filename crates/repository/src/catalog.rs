@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use reseed_io::{Cancel, FileLock, IoError, Op, write};
 
 use crate::beside::{Pin, Verified};
+use crate::chain::Chain;
 use crate::error::RepositoryError;
 use crate::hash::Hash128;
 use crate::id::{ServerName, SetId, SetKind};
@@ -346,7 +347,7 @@ impl Repository {
     ///
     /// # Errors
     /// When an ancestor is missing, damaged, or is not the one that the set was taken on.
-    pub fn chain(&self, set: &SetReader) -> Result<Vec<SetReader>, RepositoryError> {
+    pub fn chain(&self, set: &SetReader) -> Result<Chain, RepositoryError> {
         let name = &set.manifest().name;
         let mut chain = vec![set.clone()];
         while let Some(last) = chain.last() {
@@ -366,7 +367,7 @@ impl Repository {
             chain.push(next);
         }
         chain.reverse();
-        Ok(chain)
+        Ok(Chain::new(chain))
     }
 }
 

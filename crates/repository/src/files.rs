@@ -1,5 +1,7 @@
 //! What a set says about each file: the lines of `files.jsonl.zst`.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use reseed_terms::SpaceId;
@@ -67,6 +69,9 @@ pub struct FileEntry {
     pub size: u64,
     /// Permission bits.
     pub mode: u32,
+    /// Which file it was: another one by the same name is not what an incremental set may build on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Incremental sets: the path, in the parent set, of the entry from which everything comes that no run here
     /// holds. Without it, what no run holds is zeros.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +83,16 @@ pub struct FileEntry {
 
 fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+/// What tells a file from every other one of its file system, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    pub inode: u64,
+    /// When it was made, in nanoseconds since 1970, where the file system knows: numbers are used again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<i64>,
 }
 
 /// A stretch of a file's bytes, stored in one place. The hash is over the raw bytes.
@@ -134,6 +149,27 @@ pub enum RunProblem {
     Order,
     #[error("its page list does not fit")]
     Pages,
+}
+
+impl Run {
+    /// Where its bytes belong: offsets in the file, each with the part of the run's raw bytes.
+    pub fn pieces(&self, page_size: Option<u32>) -> impl Iterator<Item = (u64, Range<usize>)> + '_ {
+        let size = u64::from(page_size.unwrap_or(0));
+        let whole = self.pages.is_none().then_some((self.at, 0..self.raw as usize));
+        let stretches = self.pages.as_ref().map_or(&[][..], PageList::stretches);
+        let mut taken = 0usize;
+        let parts = stretches.iter().map(move |&(first, count)| {
+            let start = taken;
+            taken = taken.saturating_add(usize::try_from(u64::from(count) * size).unwrap_or(usize::MAX));
+            (u64::from(first) * size, start..taken)
+        });
+        whole.into_iter().chain(parts)
+    }
+
+    /// Where the last of its bytes ends.
+    pub fn end(&self, page_size: Option<u32>) -> u64 {
+        self.pieces(page_size).last().map_or(self.at, |(at, part)| at.saturating_add(part.len() as u64))
+    }
 }
 
 impl PageList {
@@ -197,6 +233,7 @@ impl FileEntry {
             first_page: 0,
             size: 0,
             mode: 0o640,
+            origin: None,
             parent: None,
             runs: Vec::new(),
         }
@@ -239,7 +276,11 @@ impl FileEntry {
             Some(pages) => {
                 let size = u64::from(self.page_size.ok_or(RunProblem::Pages)?);
                 let (first, end) = pages.bounds().ok_or(RunProblem::Pages)?;
-                if u64::from(first) * size != run.at || pages.count() * size != u64::from(run.raw) {
+                let span = (end - u64::from(first)).saturating_mul(size);
+                if u64::from(first) * size != run.at
+                    || pages.count() * size != u64::from(run.raw)
+                    || span > MAX_RUN as u64
+                {
                     return Err(RunProblem::Pages);
                 }
                 end.checked_mul(size)

@@ -6,6 +6,7 @@
 
 mod beside;
 mod catalog;
+mod chain;
 mod codec;
 mod error;
 mod expire;
@@ -28,9 +29,10 @@ mod writer;
 
 pub use beside::{Pin, Verified};
 pub use catalog::{DamagedSet, Leftover, Listing, NameLock, Repository, SetInfo, Which};
+pub use chain::{Chain, ChainRuns, Covered};
 pub use error::{Damage, Incomplete, Problem, RepositoryError, StreamError};
 pub use expire::Expiry;
-pub use files::{EntryError, FileEntry, FileKind, MAX_RUN, PageList, Run, RunProblem};
+pub use files::{EntryError, FileEntry, FileKind, MAX_RUN, Origin, PageList, Run, RunProblem};
 pub use hash::{Hash64, Hash128, Hasher};
 pub use id::{NameError, ServerName, SetId, SetKind};
 pub use jiff::Timestamp;

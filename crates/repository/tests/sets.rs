@@ -270,7 +270,7 @@ fn chains_are_resolved_and_must_be_whole() {
     let second = incremental(&repository, &first, "2026-11-20T08:00:00Z").manifest;
     let second = repository.open_set(&name(), &second.id).unwrap();
     let chain = repository.chain(&second).unwrap();
-    let ids: Vec<&SetId> = chain.iter().map(SetReader::id).collect();
+    let ids: Vec<&SetId> = chain.sets().iter().map(SetReader::id).collect();
     assert_eq!(ids, [full.id(), first.id(), second.id()]);
 
     // Another set under the parent's name, as after a restore of the repository from somewhere.

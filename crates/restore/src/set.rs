@@ -1,38 +1,34 @@
-//! A set of a repository as a [`Source`].
+//! A set of a repository, with all that it builds on, as a [`Source`].
 
 use std::io::Read;
 
-use reseed_repository::{FileEntry, Manifest, Run, RunReader, SetKind, SetReader};
+use reseed_repository::{Chain, ChainRuns, FileEntry, Manifest, Repository, Run, SetReader};
 
 use crate::error::RestoreError;
 use crate::source::{ReadRun, Source};
 
 #[derive(Debug)]
 pub struct SetSource {
-    set: SetReader,
+    chain: Chain,
     files: Vec<FileEntry>,
 }
 
 impl SetSource {
-    /// Reads the list of files, checked against its hash. That every part of the set is there with its size was
-    /// checked when it was opened.
+    /// Opens all that the set builds on and reads their lists of files, checked against their hashes; that every part
+    /// of them is there with its size is checked too.
     ///
     /// # Errors
-    /// When the list is damaged, or the set is an incremental one.
-    pub fn new(set: SetReader) -> Result<SetSource, RestoreError> {
-        if set.manifest().kind == SetKind::Incremental {
-            return Err(RestoreError::Unsupported {
-                what: format!("restoring the incremental set {}", set.id()),
-            });
-        }
-        let files = set.load_files()?;
-        Ok(SetSource { set, files })
+    /// When a set of the chain is missing or damaged.
+    pub fn new(repository: &Repository, set: &SetReader) -> Result<SetSource, RestoreError> {
+        let chain = repository.chain(set)?;
+        let files = chain.load_files()?;
+        Ok(SetSource { chain, files })
     }
 }
 
 impl Source for SetSource {
     fn manifest(&self) -> &Manifest {
-        self.set.manifest()
+        self.chain.newest().manifest()
     }
 
     fn files(&self) -> &[FileEntry] {
@@ -40,16 +36,16 @@ impl Source for SetSource {
     }
 
     fn reader(&self) -> Result<Box<dyn ReadRun + '_>, RestoreError> {
-        Ok(Box::new(SetRuns { runs: self.set.runs()? }))
+        Ok(Box::new(SetRuns { runs: self.chain.runs()? }))
     }
 
     fn redo(&self) -> Result<Box<dyn Read + Send + '_>, RestoreError> {
-        Ok(Box::new(self.set.redo()?))
+        Ok(Box::new(self.chain.newest().redo()?))
     }
 }
 
 struct SetRuns {
-    runs: RunReader,
+    runs: ChainRuns,
 }
 
 impl ReadRun for SetRuns {

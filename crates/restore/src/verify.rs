@@ -158,13 +158,10 @@ impl Job<'_> {
         bytes.clear();
         bytes.resize(usize::try_from(segment.bytes.end - segment.bytes.start).unwrap_or(0), 0);
         let mut read = 0;
-        for of in file.runs.get(segment.runs.clone()).unwrap_or_default() {
+        for of in segment.runs_by_age(file) {
             reader.read(file, of, run)?;
             read += run.len() as u64;
-            let start = usize::try_from(of.at - segment.bytes.start).unwrap_or(usize::MAX);
-            if let Some(place) = bytes.get_mut(start..).and_then(|rest| rest.get_mut(..run.len())) {
-                place.copy_from_slice(run);
-            }
+            segment.put(file, of, run, bytes);
         }
         Ok(read)
     }

@@ -3,6 +3,8 @@
 //!
 //! It must never decide what is copied, nor judge whether a copy still counts: it says what it met.
 
+mod changed;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -13,8 +15,10 @@ use std::time::{Duration, SystemTime};
 use reseed_innodb::{PageError, PageSize, SpaceFormat, doublewrite_pages, encryption, fil, identify_page0};
 use reseed_io::{AlignedBuf, Cancel, DataFile, Progress, Rate, ReadMode};
 use reseed_repository::{FileCopy, PackSink, RelPath, RepositoryError, Run, Sink};
-use reseed_terms::{Flavour, PageNo, SpaceId};
+use reseed_terms::{Flavour, Lsn, PageNo, SpaceId};
 
+use self::changed::{Changed, is_unchanged};
+use crate::base::BaseFile;
 use crate::error::{BackupError, Refusal};
 use crate::page_check::PageRules;
 use crate::scan::{Found, FoundKind, Stamp};
@@ -39,6 +43,8 @@ pub(crate) struct Job {
     pub first_page: u32,
     /// A stretch that an earlier copy has, and the runs that it has it in.
     pub kept: Option<Kept>,
+    /// The same file in the set that this one builds on.
+    pub base: Option<Arc<BaseFile>>,
 }
 
 /// What of an earlier copy still holds: whole reads only.
@@ -66,6 +72,8 @@ pub(crate) struct Copied {
     pub runs: Vec<Run>,
     pub format: Option<SpaceFormat>,
     pub first_page: u32,
+    /// Where in the parent set everything comes from that no run holds.
+    pub parent: Option<RelPath>,
     pub outcome: Outcome,
     /// The file as it was when opened and when its last byte was read.
     pub before: Stamp,
@@ -206,8 +214,9 @@ impl<'a> Copier<'a> {
         work: &FileWork,
         segment: &Segment,
     ) -> Result<(), BackupError> {
-        if let Some(open) = work.open(self)? {
+        if let Some(open) = work.open(self)?.filter(|open| !open.unchanged) {
             let mut runs = Vec::new();
+            let mut lsns = Vec::new();
             let mut offset = segment.start;
             let mut ended = None;
             while offset < segment.end {
@@ -230,9 +239,15 @@ impl<'a> Copier<'a> {
                 };
                 let Some(part) = part.get_mut(..whole) else { break };
                 if let Some(rules) = &open.rules {
-                    self.check_pages(&open.file, rules, offset, part, open.space)?;
+                    self.check_pages(&open, rules, offset, part, &mut lsns)?;
                 }
-                pack.append(&work.copy, offset, part, &mut runs)?;
+                match (&open.base, &open.rules) {
+                    (Some(base), Some(rules)) => {
+                        let changed = Changed { base, page_size: rules.page_size(), lsns: &lsns };
+                        runs.extend(changed.append(pack, &work.copy, offset, part)?);
+                    }
+                    _ => pack.append(&work.copy, offset, part, &mut runs)?,
+                }
                 self.progress.advance(want as u64);
                 self.progress.gauge("redo lag", self.rules.lag.load(Ordering::Relaxed));
                 if got < want {
@@ -246,26 +261,31 @@ impl<'a> Copier<'a> {
         work.segment_done()
     }
 
-    /// Checks all pages of `part`, which was read at `offset`; pages that are not whole are read again into it.
+    /// Checks all pages of `part`, which was read at `offset`; pages that are not whole are read again into it. Gives
+    /// the LSN of each; none of a page of zeros.
     fn check_pages(
         &self,
-        file: &DataFile,
+        open: &Open,
         rules: &PageRules,
         offset: u64,
         part: &mut [u8],
-        space: SpaceId,
+        lsns: &mut Vec<Option<Lsn>>,
     ) -> Result<(), BackupError> {
+        lsns.clear();
         let size = rules.page_size();
         for (index, page) in part.chunks_exact_mut(size).enumerate() {
             let at = index * size;
             let no = rules.page_at(offset + at as u64);
             let state = match rules.check(page, no) {
                 Ok(state) => state,
-                Err(error) => self.read_again(file, rules, offset + at as u64, page, space, error)?,
+                Err(error) => {
+                    self.read_again(&open.file, rules, offset + at as u64, page, open.space, error)?
+                }
             };
             if state.is_none() {
                 page.fill(0);
             }
+            lsns.push(state);
         }
         Ok(())
     }
@@ -278,7 +298,7 @@ impl<'a> Copier<'a> {
         page: &mut [u8],
         space: SpaceId,
         first: PageError,
-    ) -> Result<Option<reseed_terms::Lsn>, BackupError> {
+    ) -> Result<Option<Lsn>, BackupError> {
         let (mut error, no) = (first, rules.page_at(offset));
         // Direct reads want whole blocks, and small pages share one.
         let start = offset - offset % reseed_io::BLOCK as u64;
@@ -399,6 +419,10 @@ struct Open {
     file: DataFile,
     rules: Option<PageRules>,
     space: SpaceId,
+    /// What the pages are compared with.
+    base: Option<Arc<BaseFile>>,
+    /// All of it is in the parent set.
+    unchanged: bool,
 }
 
 /// One file while its segments are being copied.
@@ -418,6 +442,7 @@ struct State {
     format: Option<SpaceFormat>,
     before: Option<(Stamp, SystemTime)>,
     after: Option<Stamp>,
+    parent: Option<RelPath>,
 }
 
 impl FileWork {
@@ -433,6 +458,7 @@ impl FileWork {
             format: job.format,
             before: None,
             after: None,
+            parent: None,
         };
         Ok(FileWork { job, copy, size, state: Mutex::new(state) })
     }
@@ -465,7 +491,18 @@ impl FileWork {
         state.format = rules.as_ref().map(|rules| rules.format);
         state.before = Some((stamp, opened));
         let space = found.head.map_or_else(|| self.space_of_page(&file), |head| head.space);
-        let open = Arc::new(Open { file, rules, space });
+        let base = self.job.base.as_ref().filter(|base| {
+            let size = rules.as_ref().and_then(|rules| u32::try_from(rules.page_size()).ok());
+            // What has become smaller was cut and begun anew.
+            base.entry.page_size == size && base.entry.size <= self.size
+        });
+        let unchanged = match base {
+            Some(base) if !found.is_innodb() => is_unchanged(&file, &base.entry, copier.cancel())?,
+            _ => false,
+        };
+        let base = base.filter(|_| unchanged || (found.is_innodb() && rules.is_some())).cloned();
+        state.parent = base.as_ref().map(|base| base.entry.path.clone());
+        let open = Arc::new(Open { file, rules, space, base, unchanged });
         state.open = Some(Arc::clone(&open));
         Ok(Some(open))
     }
@@ -510,7 +547,8 @@ impl FileWork {
             }
             _ => (Outcome::Vanished, found.stamp.clone(), found.stamp.clone(), SystemTime::UNIX_EPOCH),
         };
-        Ok(Copied { found, runs, format: state.format, first_page, outcome, before, after, opened })
+        let parent = state.parent;
+        Ok(Copied { found, runs, format: state.format, first_page, parent, outcome, before, after, opened })
     }
 }
 

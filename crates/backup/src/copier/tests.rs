@@ -97,7 +97,7 @@ fn job(real: &Path, kind: FoundKind) -> Job {
         mode: 0o660,
         head,
     };
-    Job { found, format: None, first_page: 0, kept: None }
+    Job { found, format: None, first_page: 0, kept: None, base: None }
 }
 
 fn stored(copied: &Copied) -> u64 {

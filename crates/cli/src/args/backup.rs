@@ -2,12 +2,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use reseed_repository::{Compression, ServerName};
+use reseed_repository::{Compression, ServerName, SetId};
 
 use super::{ConnectionArgs, HookArgs, Hours};
 use crate::units::{self, Size};
 
-/// Take a full backup of a running server
+/// Take a backup of a running server, a full or an incremental one
 ///
 /// Copies the server's files while it runs, follows its redo log, takes the coordinates under a short lock, and
 /// publishes the set only when everything is on disk. Run it on the server's host, as a user who may read the
@@ -22,6 +22,8 @@ Examples:
   Another instance on this host:
     reseed backup --repo /backup --name db2 --socket /run/mysqld/db2.sock \\
         --user backup --password-file /etc/reseed/db2.pw
+  Every hour: what changed since the newest set, and a full set once a week or after 50 of those:
+    reseed backup --repo /backup --name db1 --type auto --full-every 7d --full-after 50
   Straight into a datadir on another host, without a repository:
     reseed backup --to - --name db1 | ssh db2 reseed restore --from - --datadir /var/lib/mysql")]
 pub struct BackupArgs {
@@ -36,6 +38,9 @@ pub struct BackupArgs {
     /// Name of the server in the repository: letters, digits, `.`, `_` and `-`
     #[arg(long, value_name = "SERVER")]
     pub name: ServerName,
+
+    #[command(flatten)]
+    pub kind: KindArgs,
 
     /// Copying threads; default: one for each processor, at most 4
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -81,6 +86,39 @@ pub struct BackupArgs {
 
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct KindArgs {
+    /// Full or incremental set: an incremental one holds the pages that changed since the set that it builds on
+    #[arg(long = "type", value_name = "TYPE", value_enum, default_value_t = TypeArg::Full, conflicts_with = "to")]
+    pub kind: TypeArg,
+
+    /// The same as --type incremental
+    #[arg(long, conflicts_with_all = ["kind", "to"])]
+    pub incremental: bool,
+
+    /// Build the incremental set on this one instead of on the newest good one; fail if that cannot be
+    #[arg(long, value_name = "ID", conflicts_with = "to")]
+    pub parent: Option<SetId>,
+
+    /// With --type auto: a full set when the newest one is older than this
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, default_value = "7d")]
+    pub full_every: Duration,
+
+    /// With --type auto: a full set after this many incremental ones
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub full_after: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TypeArg {
+    /// Everything
+    Full,
+    /// What changed since the newest good set; a full set, with the reason, where there is none to build on
+    Incremental,
+    /// Incremental, and now and then full: see --full-every and --full-after
+    Auto,
 }
 
 #[derive(Debug, Args)]

@@ -25,7 +25,7 @@ use reseed_repository::{NameError, ServerName, Which};
 use crate::exit;
 
 pub use attach::{AttachArgs, CloneAttachArgs};
-pub use backup::{BackupArgs, KillArg, LockArg, LockArgs};
+pub use backup::{BackupArgs, KillArg, KindArgs, LockArg, LockArgs, TypeArg};
 pub use check::CheckArgs;
 pub use clone::CloneArgs;
 pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};

@@ -13,6 +13,7 @@ use reseed_repository::{
 use reseed_server::{KillPolicy, QueryKind};
 
 use super::hooks::Hooks;
+use super::parent::{self, Choice};
 use super::{Session, connect, status, summary};
 use crate::args::{BackupArgs, KillArg, LockArg, LockArgs};
 use crate::exit::Outcome;
@@ -55,7 +56,7 @@ fn take(args: &BackupArgs, session: &Session) -> Result<Report, Failure> {
         return Err(Failure::new(Outcome::Usage, "a backup is not sent to a terminal")
             .hint("Pipe it into a program or a file, or give --repo instead of --to."));
     }
-    let options = BackupOptions {
+    let mut options = BackupOptions {
         threads: args.threads.map(usize::from),
         bytes_per_second: args.rate.map_or(0, |rate| rate.0),
         lock: match args.locks.lock {
@@ -75,13 +76,24 @@ fn take(args: &BackupArgs, session: &Session) -> Result<Report, Failure> {
         ..NewSet::full(Timestamp::now())
     };
     let lock = early_lock(args, session).map_err(|error| failure::repository(&error))?;
-    reseed_backup::run(
-        &options,
-        |begun| open(args, new, &begun, lock, session),
-        &session.drawer,
-        &session.cancel,
-    )
-    .map_err(|error| failure::backup(&error))
+    let Choice { base, required, why_full } = match (&args.repo, &lock) {
+        (Some(repo), Some(lock)) => Repository::open(repo)
+            .and_then(|repository| parent::choose(&args.kind, &repository, lock, new.start))
+            .map_err(|error| failure::repository(&error))?,
+        (Some(_), None) if args.kind.parent.is_some() => {
+            let error = RepositoryError::NoServer { name: args.name.clone() };
+            return Err(failure::repository(&error));
+        }
+        _ => parent::of_a_new_name(&args.kind),
+    };
+    (options.base, options.base_required) = (base, required);
+    options.notes.extend(why_full);
+    let open = |begun: Begun<'_>| {
+        let new = NewSet { parent: begun.parent.clone(), ..new };
+        open(args, new, &begun, lock, session)
+    };
+    reseed_backup::run(&options, open, &session.drawer, &session.cancel)
+        .map_err(|error| failure::backup(&error))
 }
 
 /// A name that is there is owned before the server is asked for anything: runs that pile up shall not take its

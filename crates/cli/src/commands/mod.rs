@@ -13,6 +13,7 @@ mod hooks;
 mod meta;
 mod metrics;
 mod new_server;
+mod parent;
 mod restore;
 mod restore_test;
 mod sets;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use reseed_io::process::{Ended, Group};
 use reseed_io::{FileLock, IoError, Progress, place, write};
-use reseed_repository::{Manifest, SetReader};
+use reseed_repository::{Manifest, Repository, SetReader};
 use reseed_restore::{Apply, NewServer, Occupied, Options, Outside, SetSource};
 use reseed_server::options::ConnectOptions;
 use reseed_server::{Server, ServerError, Stop, restored};
@@ -43,20 +43,31 @@ const MEMORY: u64 = 1 << 30;
 ///
 /// # Errors
 /// When it does not come to that: no server, no room, a set that cannot be restored, a server that does not start.
-pub fn run(set: &SetReader, args: &VerifyArgs, session: &Session) -> Result<Vec<String>, Failure> {
+pub fn run(
+    repository: &Repository,
+    set: &SetReader,
+    args: &VerifyArgs,
+    session: &Session,
+) -> Result<Vec<String>, Failure> {
     let manifest = set.manifest();
     let until = Instant::now() + args.restore_test_limit;
     let binary = server_for(&manifest.server.version, args.server_binary.as_deref(), session)?;
     let scratch = Scratch::make(&args.scratch, session)?;
     let datadir = scratch.dir.join("data");
-    restore(set, &datadir, args, session)?;
+    restore(repository, set, &datadir, args, session)?;
     let running = Running::start(&binary, manifest, &scratch.dir, &datadir, until, session)?;
     let found = running.check(until, session)?;
     running.stop(session)?;
     Ok(found)
 }
 
-fn restore(set: &SetReader, datadir: &Path, args: &VerifyArgs, session: &Session) -> Result<(), Failure> {
+fn restore(
+    repository: &Repository,
+    set: &SetReader,
+    datadir: &Path,
+    args: &VerifyArgs,
+    session: &Session,
+) -> Result<(), Failure> {
     let options = Options {
         datadir: datadir.to_owned(),
         occupied: Occupied::Refuse,
@@ -70,7 +81,7 @@ fn restore(set: &SetReader, datadir: &Path, args: &VerifyArgs, session: &Session
         new_server: NewServer::default(),
         now: now(),
     };
-    SetSource::new(set.clone())
+    SetSource::new(repository, set)
         .and_then(|source| reseed_restore::run(&source, &options, &session.drawer, &session.cancel))
         .map(drop)
         .map_err(|error| failure::restore(&error))

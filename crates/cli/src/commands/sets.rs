@@ -25,12 +25,14 @@ pub fn open(args: &SetArgs) -> Result<SetReader, Failure> {
         .map_err(|error| failure::repository(&error))
 }
 
-/// The set with its index, as a restore reads it.
+/// The set with all that it builds on, as a restore reads it.
 ///
 /// # Errors
 /// As [`open`].
 pub fn source(args: &SetArgs) -> Result<SetSource, Failure> {
-    SetSource::new(open(args)?).map_err(|error| failure::restore(&error))
+    let set = open(args)?;
+    let repository = Repository::open(&args.repo).map_err(|error| failure::repository(&error))?;
+    SetSource::new(&repository, &set).map_err(|error| failure::restore(&error))
 }
 
 pub fn list(args: &ListArgs) -> Result<Outcome, Failure> {

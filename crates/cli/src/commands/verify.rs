@@ -49,10 +49,10 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
                 let mut report =
                     verify(&set, level, threads, &session.drawer, &session.cancel).map_err(failed)?;
                 if level >= Level::Pages && report.is_good() {
-                    pages(&set, threads, &mut report, session)?;
+                    pages(&repository, &set, threads, &mut report, session)?;
                 }
                 if level == Level::RestoreTest && report.is_good() {
-                    let complaints = restore_test::run(&set, args, session)?;
+                    let complaints = restore_test::run(&repository, &set, args, session)?;
                     let damage = |text| Damage::of_file("the restored server", Problem::Syntax(text));
                     report.findings.extend(complaints.into_iter().map(damage));
                 }
@@ -83,12 +83,13 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
 
 /// Every page of a set whose bytes are as they were written.
 fn pages(
+    repository: &Repository,
     set: &SetReader,
     threads: usize,
     report: &mut VerifyReport,
     session: &Session,
 ) -> Result<(), Failure> {
-    let found = SetSource::new(set.clone())
+    let found = SetSource::new(repository, set)
         .and_then(|source| verify_pages(&source, threads, &session.drawer, &session.cancel))
         .map_err(|error| failure::restore(&error))?;
     report.findings.extend(found.bad.iter().map(|bad| {

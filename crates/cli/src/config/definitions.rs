@@ -15,6 +15,8 @@ pub const COMMAND_LINE_ONLY: &[(&str, &str)] = &[
     ("from", "it belongs to one call"),
     ("raw", "it belongs to one call"),
     ("reason", "it belongs to one call"),
+    ("parent", "it belongs to one call"),
+    ("incremental", "the key is type"),
     ("dry-run", "it belongs to one call"),
     ("server", "it belongs to one call"),
     ("datadir", "what a restore overwrites is said where it is called"),

@@ -185,6 +185,7 @@ fn read_segment(
     let length = usize::try_from(segment.bytes.end - segment.bytes.start).unwrap_or(0);
     if let [run] = runs
         && run.at == segment.bytes.start
+        && run.pages.is_none()
     {
         worker.reader.read(file.entry, run, &mut worker.run)?;
         let raw = worker.run.len() as u64;
@@ -195,18 +196,11 @@ fn read_segment(
     joined.clear();
     joined.resize(length, 0);
     let mut raw = 0;
-    for run in runs {
+    for run in segment.runs_by_age(file.entry) {
         worker.reader.read(file.entry, run, &mut worker.run)?;
         raw += worker.run.len() as u64;
-        put(&mut joined, run.at - segment.bytes.start, &worker.run);
+        segment.put(file.entry, run, &worker.run, &mut joined);
     }
     worker.joined = std::mem::replace(&mut worker.run, joined);
     Ok(raw)
-}
-
-fn put(into: &mut [u8], at: u64, bytes: &[u8]) {
-    let place = usize::try_from(at).ok().and_then(|at| into.get_mut(at..at.checked_add(bytes.len())?));
-    if let Some(place) = place {
-        place.copy_from_slice(bytes);
-    }
 }

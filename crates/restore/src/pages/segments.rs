@@ -1,14 +1,17 @@
-//! A file cut into pieces that are written by one worker each: a run (or several that share a page) and the pages
-//! up to the next one.
+//! A file cut into pieces that are written by one worker each: a run (or several that share a page, or that a chain
+//! has of the same pages) and the pages up to the next one.
 
 use std::ops::Range;
 
-use reseed_repository::FileEntry;
+use reseed_repository::{FileEntry, MAX_RUN, Run};
 
 use crate::error::RestoreError;
 
 /// Files that are not InnoDB's are cut as if they had pages of this size.
 const PLAIN: u64 = 1;
+
+/// Runs that overlap lie within stretches far shorter than this: no index makes us take more memory.
+const LONGEST: u64 = 8 * MAX_RUN as u64;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
@@ -18,6 +21,27 @@ pub struct Segment {
     pub bytes: Range<u64>,
     /// Page numbers within the tablespace for whose redo this segment is responsible.
     pub pages: Range<u64>,
+}
+
+impl Segment {
+    /// Puts a run's bytes where they belong in `bytes`, which are the segment's.
+    pub fn put(&self, entry: &FileEntry, run: &Run, raw: &[u8], bytes: &mut [u8]) {
+        for (at, part) in run.pieces(entry.page_size) {
+            let start = at.checked_sub(self.bytes.start).and_then(|at| usize::try_from(at).ok());
+            let place = start.and_then(|start| bytes.get_mut(start..start.checked_add(part.len())?));
+            if let (Some(place), Some(part)) = (place, raw.get(part)) {
+                place.copy_from_slice(part);
+            }
+        }
+    }
+
+    /// The segment's runs in the order in which they were written, which is that of the packs of a chain: what comes
+    /// later replaces what came before.
+    pub fn runs_by_age<'e>(&self, entry: &'e FileEntry) -> Vec<&'e Run> {
+        let mut runs: Vec<&Run> = entry.runs.get(self.runs.clone()).unwrap_or_default().iter().collect();
+        runs.sort_by_key(|run| run.pack);
+        runs
+    }
 }
 
 /// Cuts a file. `end`: for a file with pages, the page number within the tablespace at which the next file begins.
@@ -40,11 +64,17 @@ pub fn segments(entry: &FileEntry, end: Option<u64>) -> Result<Vec<Segment>, Res
     let first_page = u64::from(entry.first_page);
     let mut cut: Vec<Segment> = Vec::new();
     for (at, run) in entry.runs.iter().enumerate() {
-        let bytes = run.at - run.at % page..(run.at + u64::from(run.raw)).next_multiple_of(page);
+        let bytes = run.at - run.at % page..run.end(entry.page_size).next_multiple_of(page);
         match cut.last_mut() {
-            Some(last) if end.is_some() && last.bytes.end > bytes.start => {
-                last.bytes.end = bytes.end;
+            Some(last) if last.bytes.end > bytes.start => {
+                last.bytes.end = last.bytes.end.max(bytes.end);
                 last.runs.end = at + 1;
+                if last.bytes.end - last.bytes.start > LONGEST {
+                    return Err(RestoreError::SetInconsistent {
+                        path: entry.path.to_string(),
+                        reason: format!("too many runs overlap at {}", run.at),
+                    });
+                }
             }
             _ => cut.push(Segment { runs: at..at + 1, bytes, pages: 0..0 }),
         }
@@ -64,7 +94,7 @@ pub fn segments(entry: &FileEntry, end: Option<u64>) -> Result<Vec<Segment>, Res
 
 #[cfg(test)]
 mod tests {
-    use reseed_repository::{FileKind, Hash64, Hash128, RelPath, Run};
+    use reseed_repository::{FileKind, Hash64, Hash128, PageList, RelPath};
 
     use super::*;
 
@@ -113,6 +143,25 @@ mod tests {
         let k = 1024;
         let file = entry(Some(16384), 0, &[(0, 20 * 1024), (28 * k, 4096), (32 * k, 16384)]);
         assert_eq!(cut(&file, Some(9)), [(0..2, 0..32 * k, 0..2), (2..3, 32 * k..48 * k, 2..9)]);
+    }
+
+    #[test]
+    fn newer_copies_of_pages_replace_older_ones() {
+        const PAGE: usize = 4096;
+        let mut file = entry(Some(4096), 0, &[(0, 8 * 4096), (4096, 2 * 4096), (8 * 4096, 4096)]);
+        let [_, newer, _] = &mut file.runs[..] else { panic!() };
+        (newer.pack, newer.pages) = (3, PageList::from_numbers([1, 5]));
+        let segments = segments(&file, Some(100)).unwrap();
+        assert_eq!(segments.len(), 2);
+        let first = &segments[0];
+        assert_eq!((first.runs.clone(), first.bytes.clone()), (0..2, 0..8 * 4096));
+        let mut bytes = vec![0; 8 * PAGE];
+        for run in first.runs_by_age(&file) {
+            let raw = if run.pack == 3 { [[7; PAGE], [9; PAGE]].concat() } else { vec![1; 8 * PAGE] };
+            first.put(&file, run, &raw, &mut bytes);
+        }
+        let pages: Vec<u8> = bytes.chunks(PAGE).map(|page| page[0]).collect();
+        assert_eq!(pages, [1, 7, 1, 1, 1, 9, 1, 1]);
     }
 
     #[test]

@@ -282,7 +282,8 @@ impl Model {
         let name = "db1".parse().unwrap();
         let lock = repository.lock(&name, "test", Duration::ZERO, &Cancel::new()).unwrap();
         self.send(Box::new(repository.begin(&lock, Model::new_set()).unwrap()));
-        SetSource::new(repository.resolve(&name, &Which::Latest).unwrap()).unwrap()
+        let set = repository.resolve(&name, &Which::Latest).unwrap();
+        SetSource::new(&repository, &set).unwrap()
     }
 
     pub fn stream(&self) -> Vec<u8> {
