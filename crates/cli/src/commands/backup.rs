@@ -100,10 +100,8 @@ fn take(args: &BackupArgs, session: &Session) -> Result<Report, Failure> {
 /// connections. A new name is made only when it is known that the server can be backed up.
 fn early_lock(args: &BackupArgs, session: &Session) -> Result<Option<NameLock>, RepositoryError> {
     let Some(repo) = &args.repo else { return Ok(None) };
-    let repository = match Repository::open(repo) {
-        Err(RepositoryError::NoRepository { .. }) => return Ok(None),
-        repository => repository?,
-    };
+    // What is wrong with a place that cannot be opened is told when the set is to be made there.
+    let Ok(repository) = Repository::open(repo) else { return Ok(None) };
     if !repository.names()?.contains(&args.name) {
         return Ok(None);
     }
