@@ -5,10 +5,26 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::server::Server;
+use crate::server::{Kit, Server};
 use crate::tool::{Reseed, Running};
 
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// A small server with something in it: 8000 rows in `shop.t`, and `shop.m`, which InnoDB does not keep.
+pub fn small(name: &str) -> Result<Server> {
+    let server = Kit::server(name)?.start()?;
+    server.sql(&[
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, c VARBINARY(1000)) ENGINE=InnoDB",
+        "INSERT INTO shop.t (c) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) \
+         SELECT REPEAT('x', 900) FROM n",
+    ])?;
+    for _ in 0..3 {
+        server.sql(&["INSERT INTO shop.t (c) SELECT c FROM shop.t"])?;
+    }
+    server.sql(&["CREATE TABLE shop.m (id INT PRIMARY KEY) ENGINE=MyISAM"])?;
+    Ok(server)
+}
 
 /// A failpoint that holds a run until it is let go.
 #[derive(Debug)]

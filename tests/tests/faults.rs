@@ -6,9 +6,10 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use reseed_tests::faults::{Pause, assert_nothing_left};
+use reseed_innodb::{Flavour, Lsn, PageId, PageNo, SpaceId, identify_page0, seal_page};
+use reseed_tests::faults::{Pause, assert_nothing_left, small};
 use reseed_tests::workload::{Shape, Workload};
-use reseed_tests::{Finished, Kit, Reseed, Server, Trip, trip};
+use reseed_tests::{Finished, Kit, Reseed, Server, Trip};
 
 const SERVER: &str = "mariadb-10.11";
 /// Behind the last of them, `backup.publish`, a run may end well as fast as it may be interrupted.
@@ -21,18 +22,6 @@ const BACKUP_POINTS: [&str; 7] = [
     "backup.coordinates",
     "backup.release",
 ];
-
-/// A small server with something in it.
-fn small() -> Result<Server> {
-    let server = Kit::server(SERVER)?.start()?;
-    server.sql(&[
-        "CREATE DATABASE shop",
-        "CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, c VARBINARY(1000)) ENGINE=InnoDB",
-        "INSERT INTO shop.t (c) SELECT REPEAT('x', 900) FROM shop.seq_1_to_8000",
-        "CREATE TABLE shop.m (id INT PRIMARY KEY) ENGINE=MyISAM",
-    ])?;
-    Ok(server)
-}
 
 fn says(finished: &Finished, words: &[&str]) -> Result<()> {
     for word in words {
@@ -69,7 +58,7 @@ fn a_server_that_cannot_be_reached() -> Result<()> {
 
 #[test]
 fn a_wrong_password_and_missing_privileges_and_then_the_grants_as_printed() -> Result<()> {
-    let server = small()?;
+    let server = small(SERVER)?;
     server.sql(&["CREATE USER poor@localhost IDENTIFIED BY 'secret'"])?;
     let trip = Trip::new()?;
     let backup = |password: &str| -> Result<Finished> {
@@ -100,7 +89,7 @@ fn a_wrong_password_and_missing_privileges_and_then_the_grants_as_printed() -> R
 
 #[test]
 fn a_datadir_that_is_not_this_servers() -> Result<()> {
-    let mut server = small()?;
+    let mut server = small(SERVER)?;
     // With a checkpoint that the other's log cannot have reached.
     server.restart()?;
     let other = Kit::server(SERVER)?.prepare()?;
@@ -119,7 +108,7 @@ fn a_datadir_that_is_not_this_servers() -> Result<()> {
 
 #[test]
 fn a_repository_that_is_not_writable_or_full() -> Result<()> {
-    let server = small()?;
+    let server = small(SERVER)?;
     let trip = Trip::new()?;
     fs::write(trip.place("file"), "")?;
     let below_a_file = trip.place("file").join("repo");
@@ -139,7 +128,7 @@ fn a_repository_that_is_not_writable_or_full() -> Result<()> {
 
 #[test]
 fn a_second_run_on_the_same_name_is_told_who_is_first() -> Result<()> {
-    let server = small()?;
+    let server = small(SERVER)?;
     let trip = Trip::new()?;
     let pause = Pause::at("backup.copy", &trip.place(""));
     let mut first = pause.on(trip.backup(&server)?).spawn()?;
@@ -154,7 +143,7 @@ fn a_second_run_on_the_same_name_is_told_who_is_first() -> Result<()> {
 
 #[test]
 fn a_lock_that_is_not_to_be_had_within_the_limit() -> Result<()> {
-    let server = small()?;
+    let server = small(SERVER)?;
     let trip = Trip::new()?;
     let mut other = server.session()?;
     other.exec("BACKUP STAGE START")?;
@@ -167,7 +156,7 @@ fn a_lock_that_is_not_to_be_had_within_the_limit() -> Result<()> {
 
 #[test]
 fn a_corrupt_page_is_named_and_nothing_is_published() -> Result<()> {
-    let mut server = small()?;
+    let mut server = small(SERVER)?;
     let space =
         server.value("SELECT space FROM information_schema.innodb_sys_tablespaces WHERE name = 'shop/t'")?;
     server.stop()?;
@@ -182,8 +171,30 @@ fn a_corrupt_page_is_named_and_nothing_is_published() -> Result<()> {
 }
 
 #[test]
+fn a_page_that_is_newer_than_the_server_is_named_and_nothing_is_published() -> Result<()> {
+    const PAGE: u32 = 70;
+    let mut server = small(SERVER)?;
+    server.stop()?;
+    let file = fs::OpenOptions::new().read(true).write(true).open(server.datadir().join("shop/t.ibd"))?;
+    let mut head = vec![0; 16384];
+    file.read_exact_at(&mut head, 0)?;
+    let format = identify_page0(&head, Flavour::MariaDb)?.context("page 0 is empty")?;
+    let space = SpaceId(u32::from_be_bytes(head.get(34..38).context("a short page")?.try_into()?));
+    let mut page = vec![0; 16384];
+    file.read_exact_at(&mut page, u64::from(PAGE) * 16384)?;
+    seal_page(&mut page, &format, PageId { space, page: PageNo(PAGE) }, Lsn(1 << 40))?;
+    file.write_all_at(&page, u64::from(PAGE) * 16384)?;
+    server.start()?;
+    let trip = Trip::new()?;
+    let refused = trip.backup(&server)?.run()?.expect_code(8)?;
+    says(&refused, &["shop/t.ibd", "page 70", "LSN 1099511627776"])?;
+    ensure!(trip.sets()?.is_empty(), "published: {:?}", trip.sets()?);
+    assert_nothing_left(&server)
+}
+
+#[test]
 fn interrupted_anywhere_a_backup_leaves_nothing_and_the_next_one_is_good() -> Result<()> {
-    let server = small()?;
+    let server = small(SERVER)?;
     let trip = Trip::new()?;
     for point in BACKUP_POINTS {
         let pause = Pause::at(point, &trip.place(""));
@@ -200,7 +211,7 @@ fn interrupted_anywhere_a_backup_leaves_nothing_and_the_next_one_is_good() -> Re
 
 #[test]
 fn killed_anywhere_a_backup_publishes_nothing_and_the_next_one_is_good() -> Result<()> {
-    let server = small()?;
+    let server = small(SERVER)?;
     let trip = Trip::new()?;
     for point in BACKUP_POINTS.into_iter().chain(["backup.publish"]) {
         let run = trip.backup(&server)?.env("RESEED_FAILPOINTS", format!("{point}=kill")).run()?;
@@ -209,64 +220,6 @@ fn killed_anywhere_a_backup_publishes_nothing_and_the_next_one_is_good() -> Resu
         assert_nothing_left(&server).with_context(|| format!("after a kill at {point}"))?;
     }
     recovers(&trip, &server)
-}
-
-#[test]
-fn redo_that_is_overwritten_before_it_was_read() -> Result<()> {
-    let server = Kit::server(SERVER)?.redo_mib(10).start()?;
-    let workload = Workload::prepare(&server, Shape { ddl: false, xa: false, mib: 8, ..Shape::seeded(5) })?;
-    let running = workload.start()?;
-    let trip = Trip::new()?;
-    // The follower stands still while the server laps it.
-    let pause = Pause::at("backup.follower", &trip.place(""));
-    let mut run = pause.on(trip.backup(&server)?).spawn()?;
-    pause.wait(&mut run)?;
-    let written = |server: &Server| -> Result<u64> {
-        let rows = server.rows("SHOW GLOBAL STATUS LIKE 'Innodb_os_log_written'")?;
-        Ok(rows.first().and_then(|row| row.get(1)).and_then(|text| text.parse().ok()).unwrap_or(0))
-    };
-    let before = written(&server)?;
-    while written(&server)? < before + (25 << 20) {
-        running.wait_for_statements(100)?;
-    }
-    pause.let_go()?;
-    let finished = run.wait()?;
-    running.stop()?;
-    // Before the first page is read a run may begin again from a newer checkpoint; it may never publish a gap.
-    match finished.code {
-        Some(0) => {
-            let datadir = trip.place("restored");
-            trip.restore(&datadir)?.run()?.expect_success()?;
-            let restored = trip::on_restored(&server, &datadir, 2).start()?;
-            ensure!(restored.check_tables()?.is_empty(), "{:?}", restored.check_tables()?);
-        }
-        _ => {
-            let refused = finished.expect_code(7)?;
-            says(&refused, &["LSN"])?;
-            ensure!(trip.sets()?.is_empty(), "published: {:?}", trip.sets()?);
-        }
-    }
-    assert_nothing_left(&server)
-}
-
-#[test]
-fn a_copy_much_slower_than_a_small_redo_log_ends_in_an_overrun_or_a_good_set() -> Result<()> {
-    let server = Kit::server(SERVER)?.redo_mib(10).start()?;
-    let workload = Workload::prepare(&server, Shape { mib: 8, ..Shape::seeded(6) })?;
-    let running = workload.start()?;
-    let trip = Trip::new()?;
-    let finished = trip.backup(&server)?.arg("--rate=4M").run()?;
-    running.stop()?;
-    if finished.code == Some(0) {
-        let datadir = trip.place("restored");
-        trip.restore(&datadir)?.run()?.expect_success()?;
-        let restored = trip::on_restored(&server, &datadir, 2).start()?;
-        ensure!(restored.check_tables()?.is_empty(), "{:?}", restored.check_tables()?);
-    } else {
-        finished.expect_code(7)?;
-        ensure!(trip.sets()?.is_empty(), "published: {:?}", trip.sets()?);
-    }
-    assert_nothing_left(&server)
 }
 
 #[test]

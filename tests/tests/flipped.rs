@@ -5,8 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
+use reseed_tests::faults::small;
 use reseed_tests::trip::NAME;
-use reseed_tests::{Kit, Reseed, Server, Trip};
+use reseed_tests::{Reseed, Server, Trip};
 
 /// Bytes that are tried in each region.
 const TRIED: usize = 4;
@@ -21,12 +22,7 @@ struct Region {
 }
 
 fn backed_up() -> Result<(Server, Trip, PathBuf)> {
-    let mut server = Kit::server("mariadb-10.11")?.start()?;
-    server.sql(&[
-        "CREATE DATABASE shop",
-        "CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, c VARBINARY(1000)) ENGINE=InnoDB",
-        "INSERT INTO shop.t (c) SELECT REPEAT('x', 900) FROM shop.seq_1_to_400",
-    ])?;
+    let mut server = small("mariadb-10.11")?;
     // Or else the pages are in the redo only.
     server.restart()?;
     server.sql(&["INSERT INTO shop.t (c) VALUES ('into the redo')"])?;

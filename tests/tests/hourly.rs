@@ -7,25 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use reseed_tests::faults::{Pause, assert_nothing_left};
+use reseed_tests::faults::{Pause, assert_nothing_left, small};
 use reseed_tests::trip::NAME;
-use reseed_tests::{Finished, Kit, Reseed, Server, Session, Trip};
+use reseed_tests::{Finished, Reseed, Server, Session, Trip};
 use serde_json::Value;
 
 const MARIADB: &str = "mariadb-10.11";
 const MYSQL: &str = "mysql-9.7";
 const RUNS: usize = 200;
-
-fn small(name: &str) -> Result<Server> {
-    let server = Kit::server(name)?.start()?;
-    server.sql(&[
-        "CREATE DATABASE shop",
-        "CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, c VARBINARY(1000)) ENGINE=InnoDB",
-        "INSERT INTO shop.t (c) VALUES (REPEAT('x', 900)), (REPEAT('y', 900))",
-        "CREATE TABLE shop.m (id INT PRIMARY KEY) ENGINE=MyISAM",
-    ])?;
-    Ok(server)
-}
 
 /// A configuration file for the server, with more lines for its section.
 fn configure(trip: &Trip, server: &Server, more: &str) -> Result<PathBuf> {

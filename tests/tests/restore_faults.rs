@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use reseed_tests::faults::Pause;
+use reseed_tests::faults::{Pause, small};
 use reseed_tests::trip::{NAME, on_restored};
-use reseed_tests::{Kit, Server, Trip};
+use reseed_tests::{Server, Trip};
 
 const SERVER: &str = "mariadb-10.11";
 /// Behind the last of them, `restore.rename`, a run may end well as fast as it may be interrupted.
@@ -16,13 +16,7 @@ const RESTORE_POINTS: [&str; 4] = ["restore.resolve", "restore.redo", "restore.p
 
 /// A server with something in it, and a set of it.
 fn backed_up() -> Result<(Server, Trip)> {
-    let server = Kit::server(SERVER)?.start()?;
-    server.sql(&[
-        "CREATE DATABASE shop",
-        "CREATE TABLE shop.t (id INT AUTO_INCREMENT PRIMARY KEY, c VARBINARY(1000)) ENGINE=InnoDB",
-        "INSERT INTO shop.t (c) SELECT REPEAT('x', 900) FROM shop.seq_1_to_8000",
-        "CREATE TABLE shop.m (id INT PRIMARY KEY) ENGINE=MyISAM",
-    ])?;
+    let server = small(SERVER)?;
     let trip = Trip::new()?;
     trip.backup(&server)?.run()?.expect_success()?;
     Ok((server, trip))

@@ -64,6 +64,9 @@ pub enum BackupError {
     #[error("page {page} of {} (space {space}) stays corrupt after {tries} reads: {source}", file.display())]
     CorruptPage { file: PathBuf, page: u32, space: SpaceId, tries: u32, source: PageError },
 
+    #[error("{}: page {page} of tablespace {space} has LSN {lsn}, and the server itself is at {end} only", file.display())]
+    PageFromFuture { file: PathBuf, page: u32, space: SpaceId, lsn: Lsn, end: Lsn },
+
     #[error("{} is no tablespace of this server: {source}", file.display())]
     BadTablespace { file: PathBuf, source: PageError },
 

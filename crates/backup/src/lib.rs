@@ -15,6 +15,7 @@ mod follower;
 mod inventory;
 mod layout;
 mod look;
+mod newest;
 mod options;
 mod page_check;
 mod protocol;

@@ -213,6 +213,7 @@ fn taken(
     notes.extend(note_of_policy(facts));
     steps.begin("finish", None);
     followed.writer.finish()?;
+    copier.newest.check(followed.capture.end)?;
     let counters = copier.finish()?;
     let facts = SetFacts {
         server: stored_facts(facts)?,

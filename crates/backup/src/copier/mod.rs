@@ -20,6 +20,7 @@ use reseed_terms::{Flavour, Lsn, PageNo, SpaceId};
 use self::changed::{Changed, is_unchanged};
 use crate::base::BaseFile;
 use crate::error::{BackupError, Refusal};
+use crate::newest::NewestPage;
 use crate::page_check::PageRules;
 use crate::scan::{Found, FoundKind, Stamp};
 
@@ -120,6 +121,7 @@ pub(crate) struct Copier<'a> {
     /// Somebody waits for a lock that we hold: the rate's limit is off.
     hurry: AtomicBool,
     pub counters: Counters,
+    pub newest: NewestPage,
 }
 
 impl<'a> Copier<'a> {
@@ -131,7 +133,14 @@ impl<'a> Copier<'a> {
         let packs = (0..rules.threads.max(1))
             .map(|_| Ok(Mutex::new(sink.pack()?)))
             .collect::<Result<_, BackupError>>()?;
-        Ok(Copier { rules, packs, progress, hurry: AtomicBool::new(false), counters: Counters::default() })
+        Ok(Copier {
+            rules,
+            packs,
+            progress,
+            hurry: AtomicBool::new(false),
+            counters: Counters::default(),
+            newest: NewestPage::default(),
+        })
     }
 
     /// Closes the packs.
@@ -282,8 +291,9 @@ impl<'a> Copier<'a> {
                     self.read_again(&open.file, rules, offset + at as u64, page, open.space, error)?
                 }
             };
-            if state.is_none() {
-                page.fill(0);
+            match state {
+                Some(lsn) => self.newest.see(lsn, file.path(), no, space),
+                None => page.fill(0),
             }
             lsns.push(state);
         }

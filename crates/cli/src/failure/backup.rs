@@ -31,7 +31,9 @@ fn outcome(error: &BackupError) -> Outcome {
         BackupError::Refused { .. } | BackupError::RedoDisabled => Outcome::Unsupported,
         BackupError::Redo { .. } => Outcome::Failed,
         BackupError::RedoOverrun { .. } => Outcome::RedoOverrun,
-        BackupError::CorruptPage { .. } | BackupError::BadTablespace { .. } => Outcome::CorruptPage,
+        BackupError::CorruptPage { .. }
+        | BackupError::BadTablespace { .. }
+        | BackupError::PageFromFuture { .. } => Outcome::CorruptPage,
         BackupError::Cancelled(_) => Outcome::Interrupted,
         BackupError::Server(_)
         | BackupError::Io(_)
@@ -67,6 +69,10 @@ fn hint(error: &BackupError) -> Option<String> {
         }
         BackupError::CorruptPage { .. } | BackupError::BadTablespace { .. } => {
             "The data on the server's disk is damaged. Keep the older sets, and see docs/runbooks/corrupt-page.md."
+        }
+        BackupError::PageFromFuture { .. } => {
+            "The page comes from another server, or the redo log was once removed: rebuild the table (ALTER TABLE ... \
+             ENGINE=InnoDB), and keep the older sets."
         }
         BackupError::RedoRestarted { .. } => {
             "Run the backup again; the server must not be restarted during it."
