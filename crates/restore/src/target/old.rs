@@ -143,23 +143,32 @@ fn move_entries(from: &Path, to: &Path) -> Result<(), RestoreError> {
 /// is left of it.
 pub(super) fn keep(target: &Target, suffix: &str) -> Result<Option<PathBuf>, RestoreError> {
     let old = old(target);
-    let stamp = format!("{}{suffix}", target.stamp);
-    let aside = if target.within {
-        target.real.join(format!("{ASIDE}{stamp}"))
-    } else {
-        beside_name(&target.datadir, &format!("{ASIDE}{stamp}"))
-    };
-    let kept = has_files(&old);
-    if kept {
-        write::rename_new(&old, &aside)?;
-    }
+    let name = format!("{ASIDE}{}{suffix}", target.stamp);
+    let aside = if target.within { target.real.join(name) } else { beside_name(&target.datadir, &name) };
+    let kept = if has_files(&old) { Some(rename_to_free(&old, &aside)?) } else { None };
     // The mark goes last: without it what is left here would be taken for a whole datadir.
     let remains = target.work.join(REMAINS);
     for name in place::names(&remains)?.iter().filter(|name| name.as_os_str() != GIVEN_UP) {
         remove(&remains.join(name))?;
     }
     remove(&remains)?;
-    Ok(kept.then_some(aside))
+    Ok(kept)
+}
+
+/// Stamps are of whole seconds: where another restore has taken the name, a number follows it.
+fn rename_to_free(from: &Path, wanted: &Path) -> Result<PathBuf, RestoreError> {
+    let mut number = 1_u32;
+    let mut name = wanted.to_owned();
+    loop {
+        match write::rename_new(from, &name) {
+            Ok(()) => return Ok(name),
+            Err(e) if e.kind() == Some(std::io::ErrorKind::AlreadyExists) => {
+                number = number.saturating_add(1);
+                name = beside_name(wanted, &format!("-{number}"));
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
 }
 
 /// Is there anything but directories? One that cannot be looked into may hold files.
