@@ -105,6 +105,11 @@ impl Host {
         for name in ["mariadb", "mysql"] {
             host.program(name, &format!("exec '{}' \"$@\"", client.display()))?;
         }
+        let dump = match kind.family {
+            Family::MariaDb => "mariadb-dump",
+            Family::MySql => "mysqldump",
+        };
+        host.program(dump, &format!("exec '{}' \"$@\"", kind.program(dump).display()))?;
         host.program("reseed", &format!("exec '{}' \"$@\"", tool::binary()?.display()))?;
         host.program("systemctl", host.service.systemctl())?;
         Ok(host)

@@ -28,5 +28,6 @@ pub use layout::{Family, ServerKind};
 pub use server::{Builder, Kit, Server};
 pub use session::Session;
 pub use sshd::Sshd;
+pub use template::copy_tree;
 pub use tool::{Finished, Reseed};
 pub use trip::Trip;

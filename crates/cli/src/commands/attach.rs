@@ -1,10 +1,11 @@
 //! `reseed attach`.
 
 use reseed_io::Progress;
-use reseed_server::attach::{AttachOptions, Broken, Outcome as Ended, Step};
-use reseed_server::handover::{HandoverOptions, SourcePassword};
-use reseed_server::{ConnectOptions, Purpose, Server, Stop};
-use reseed_terms::ReplicaChannel;
+use reseed_repository::Manifest;
+use reseed_server::attach::{AttachOptions, Beginning, Broken, Outcome as Ended, SourceFacts, Step, explain};
+use reseed_server::handover::{HandoverOptions, Of, Position, SourcePassword};
+use reseed_server::{ConnectOptions, Purpose, Server, ServerError, Stop};
+use reseed_terms::{Flavour, ReplicaChannel};
 use serde::Serialize;
 
 use super::summary::line;
@@ -32,6 +33,7 @@ pub fn run(args: &AttachArgs, session: &Session) -> Result<Outcome, Failure> {
         source: source(&manifest.coordinates.channels, &wanted),
         leftovers: manifest.coordinates.channels.clone(),
         replace: args.replace,
+        beginning: beginning(manifest, &wanted),
         ..AttachOptions::default()
     };
     session.drawer.start("attaching", None);
@@ -54,6 +56,57 @@ pub fn source(channels: &[ReplicaChannel], wanted: &HandoverOptions) -> Option<C
     let port =
         wanted.source_port.or_else(|| channel.map(|channel| channel.source_port)).unwrap_or(MYSQL_PORT);
     Some(ConnectOptions::tcp(host, port, user).with_password(password.reveal()))
+}
+
+/// Where the replica will begin, for the source to say whether it still can.
+fn beginning(manifest: &Manifest, wanted: &HandoverOptions) -> Option<Beginning> {
+    let coordinates = &manifest.coordinates;
+    let has_gtids = !coordinates.gtid.is_empty()
+        && (coordinates.gtid_mode || manifest.server.version.flavour == Flavour::MariaDb);
+    // Of the server's own source only its own coordinates would say something.
+    (wanted.of == Of::Server).then(|| Beginning {
+        coordinates: coordinates.clone(),
+        server_id: manifest.server.server_id,
+        by_gtid: wanted.position != Some(Position::File) && has_gtids,
+    })
+}
+
+/// Asks the source, where it can be asked, whether a replica with this data could still follow it. A source that does
+/// not answer may do so later: that is told and no more.
+///
+/// # Errors
+/// When the source has removed what is needed.
+pub fn refuse_lost_place(
+    manifest: &Manifest,
+    wanted: &HandoverOptions,
+    session: &Session,
+) -> Result<(), Failure> {
+    let how = source(&manifest.coordinates.channels, wanted);
+    let Some((how, beginning)) = how.zip(beginning(manifest, wanted)) else { return Ok(()) };
+    let cancel = session.cancel.clone();
+    let stop = Stop::when(move || cancel.is_cancelled());
+    let asked = Server::connect(how, stop).and_then(|source| {
+        let facts = SourceFacts::ask(&source)?;
+        Ok(beginning.obstacle(&source)?.map(|message| (message, facts)))
+    });
+    match asked {
+        Ok(None) => Ok(()),
+        Ok(Some((message, facts))) => {
+            let told = explain(1236, &message, Some(&facts));
+            Err(Failure::new(
+                Outcome::ReplicationBroken,
+                format!("this set cannot be made a replica: {message}"),
+            )
+            .cause(told.cause)
+            .hint(format!("Nothing was changed here. {}.", told.remedy)))
+        }
+        Err(ServerError::Stopped { .. }) => Ok(()),
+        Err(error) => {
+            let text = format_args!("whether the source still has what this set needs is not known: {error}");
+            session.drawer.say(&line("note", text));
+            Ok(())
+        }
+    }
 }
 
 pub fn tell(step: &Step, session: &Session) {

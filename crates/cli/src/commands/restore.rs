@@ -7,10 +7,10 @@ use std::os::fd::AsFd;
 use nix::unistd::{Group, User};
 use reseed_io::Pipe;
 use reseed_repository::Manifest;
-use reseed_restore::{Apply, NewServer, Occupied, Options, Outside, Report};
+use reseed_restore::{Apply, NewServer, Occupied, Options, Outside, Report, Source as _};
 use serde::Serialize;
 
-use super::{Session, hand_over, new_server, sets, summary};
+use super::{Session, attach, hand_over, new_server, sets, summary};
 use crate::args::{ApplyArg, OutsideArg, RestoreArgs, SourceArgs, TargetArgs};
 use crate::exit::Outcome;
 use crate::failure::{self, Failure};
@@ -20,7 +20,13 @@ pub fn run(args: &RestoreArgs, session: &Session) -> Result<Outcome, Failure> {
     let options = options(&args.target, &args.source)?;
     let (drawer, cancel) = (&session.drawer, &session.cancel);
     let result = match args.set() {
-        Some(set) => reseed_restore::run(&sets::source(&set)?, &options, drawer, cancel),
+        Some(set) => {
+            let set = sets::source(&set)?;
+            if let Some(wanted) = &options.hand_over {
+                attach::refuse_lost_place(set.manifest(), wanted, session)?;
+            }
+            reseed_restore::run(&set, &options, drawer, cancel)
+        }
         None => reseed_restore::restore_stream(Pipe::new(stdin()?, cancel.clone()), &options, drawer, cancel),
     };
     let report = result.map_err(|error| failure::restore(&error))?;

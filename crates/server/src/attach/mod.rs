@@ -16,7 +16,7 @@ use crate::replica::{ReplicaState, ThreadState};
 use crate::server::Server;
 
 pub use explain::{Explanation, SourceFacts, explain};
-pub use place::source_lacks;
+pub use place::{Beginning, source_lacks};
 
 /// How to attach.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct AttachOptions {
     pub leftovers: Vec<ReplicaChannel>,
     /// Clear whatever replication is set up here.
     pub replace: bool,
+    /// Compared with what the source still has before anything is changed.
+    pub beginning: Option<Beginning>,
 }
 
 impl Default for AttachOptions {
@@ -45,6 +47,7 @@ impl Default for AttachOptions {
             patience: Duration::from_secs(30),
             leftovers: Vec::new(),
             replace: false,
+            beginning: None,
         }
     }
 }
@@ -123,6 +126,18 @@ impl Server {
         let facts = source.as_ref().and_then(|source| SourceFacts::ask(source).ok());
         if let Some(broken) = self.same_server(facts.as_ref())? {
             return Ok(Outcome::Broken(broken));
+        }
+        if let (Some(source), Some(beginning)) = (&source, &options.beginning)
+            && let Some(message) = beginning.obstacle(source)?
+        {
+            let Explanation { cause, remedy } = explain(1236, &message, facts.as_ref());
+            return Ok(Outcome::Broken(Broken {
+                channel: String::new(),
+                error: 1236,
+                message,
+                cause,
+                remedy,
+            }));
         }
         self.forget_own_binlog(tell)?;
         for statement in &handover.statements {

@@ -92,6 +92,87 @@ pub(super) fn bytes_between(applied: Option<&BinlogPosition>, goal: Option<&Binl
     (applied.file == goal.file).then(|| goal.position.saturating_sub(applied.position))
 }
 
+/// Where the replica will begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    pub coordinates: Coordinates,
+    /// Of the server that was backed up: its binary logs mean nothing on another one.
+    pub server_id: u32,
+    pub by_gtid: bool,
+}
+
+impl Beginning {
+    /// Why the source cannot be followed from here; `None` where it can, or does not tell this account.
+    ///
+    /// # Errors
+    /// When the source cannot be asked.
+    pub fn obstacle(&self, source: &Server) -> Result<Option<String>, ServerError> {
+        let id = source.session().value("SELECT @@GLOBAL.server_id")?;
+        let same = id.is_some_and(|id| id == self.server_id.to_string());
+        let lacking = match (source.flavour(), self.by_gtid) {
+            (Flavour::MySql, true) => source_lacks(source, &self.coordinates, true)?,
+            (Flavour::MariaDb, true) if same => purged_by_gtid(source, &self.coordinates)?,
+            (_, false) if same => source_lacks(source, &self.coordinates, false)?,
+            _ => None,
+        };
+        match lacking {
+            None if self.by_gtid => diverged(source, &self.coordinates),
+            lacking => Ok(lacking),
+        }
+    }
+}
+
+/// MariaDB tells anyone the GTID position at the beginning of a binary log, and nothing where there is no such log.
+fn purged_by_gtid(source: &Server, coordinates: &Coordinates) -> Result<Option<String>, ServerError> {
+    let Some(needed) = &coordinates.binlog else { return Ok(None) };
+    let beginning = |file: &str| match source
+        .session()
+        .value(&format!("SELECT BINLOG_GTID_POS({}, 4)", quote::plain(file)))
+    {
+        Err(ServerError::Statement { .. }) => Ok(None),
+        told => told,
+    };
+    if beginning(&needed.file)?.is_some() {
+        return Ok(None);
+    }
+    // Nothing may have followed in that log: then the next one is enough.
+    let next = needed.file.rsplit_once('.').and_then(|(base, number)| {
+        let following = number.parse::<u64>().ok()? + 1;
+        Some(format!("{base}.{following:0width$}", width = number.len()))
+    });
+    if let Some(next) = next
+        && let Some(position) = beginning(&next)?
+        && covers(&coordinates.gtid, &position)
+    {
+        return Ok(None);
+    }
+    Ok(Some(format!("the source no longer has {}", needed.file)))
+}
+
+/// Whether the data holds transactions that the source itself made and no longer has: it was restored, or lost a part of
+/// its binary log. What other servers made may still be on its way to it.
+fn diverged(source: &Server, coordinates: &Coordinates) -> Result<Option<String>, ServerError> {
+    let surplus = match source.flavour() {
+        Flavour::MySql => {
+            let uuid = source.session().value("SELECT @@GLOBAL.server_uuid")?.unwrap_or_default();
+            let set = quote::plain(&coordinates.gtid);
+            let statement = format!("SELECT GTID_SUBTRACT({set}, @@GLOBAL.gtid_executed)");
+            let surplus = bare(&source.session().value(&statement)?.unwrap_or_default());
+            let own = |part: &&str| !uuid.is_empty() && part.starts_with(&uuid);
+            surplus.split(',').find(own).map(str::to_owned)
+        }
+        Flavour::MariaDb => {
+            let id = source.session().value("SELECT @@GLOBAL.server_id")?.unwrap_or_default();
+            let there = source.session().value("SELECT @@GLOBAL.gtid_binlog_pos")?.unwrap_or_default();
+            let own = |gtid: &&str| gtid.split('-').nth(1) == Some(id.as_str()) && !covers(&there, gtid);
+            coordinates.gtid.split(',').map(str::trim).find(own).map(str::to_owned)
+        }
+    };
+    Ok(surplus.map(|surplus| {
+        format!("histories have diverged: the data holds {surplus}, which the source does not have")
+    }))
+}
+
 /// Whether a source has already removed binary logs that a replica at `coordinates` would need; the text says which.
 /// Worth asking before a restore is begun.
 ///

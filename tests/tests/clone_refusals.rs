@@ -1,0 +1,221 @@
+//! What is refused before an old datadir is touched, and that it is not touched: a source that has purged what a set
+//! needs, servers that do not fit, streams that break off, a sender that says nothing more.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use reseed_tests::server::{REPLICATION_PASSWORD, REPLICATION_USER};
+use reseed_tests::trip::on_restored;
+use reseed_tests::{Kit, Reseed, Server, Trip, copy_tree, replication, tool};
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Every file below a directory, byte by byte.
+fn files(dir: &Path) -> Result<Files> {
+    let mut found = Files::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                todo.push(path);
+            } else {
+                found.insert(path.clone(), std::fs::read(&path)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn script(trip: &Trip, name: &str, body: &str) -> Result<PathBuf> {
+    let path = trip.place(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n"))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// The old datadir of a server that stands still, with all its files.
+fn old_datadir(name: &str, trip: &Trip) -> Result<(PathBuf, Files)> {
+    let mut old = Kit::server(name)?.server_id(2).start()?;
+    old.stop()?;
+    let datadir = trip.place("data");
+    copy_tree(old.datadir(), &datadir)?;
+    let before = files(&datadir)?;
+    Ok((datadir, before))
+}
+
+fn clone(server: &Server, datadir: &Path) -> Result<Reseed> {
+    Ok(Reseed::new(["clone", "--no-defaults", "--move-aside", "--remote-command"])?
+        .arg(tool::binary()?)
+        .arg("--datadir")
+        .arg(datadir)
+        .to(server))
+}
+
+fn to_source(reseed: Reseed, source: &Server) -> Reseed {
+    reseed
+        .args(["--source-host", "127.0.0.1", "--source-user", REPLICATION_USER])
+        .args(["--source-port", &source.port().to_string()])
+        .env("RESEED_SOURCE_PASSWORD", REPLICATION_PASSWORD)
+}
+
+/// Takes the binary logs away that a set needs.
+fn purge(source: &Server) -> Result<()> {
+    source.sql(&["CREATE DATABASE after_the_backup", "FLUSH BINARY LOGS", "FLUSH BINARY LOGS"])?;
+    let logs = source.rows("SHOW BINARY LOGS")?;
+    let newest = logs.last().and_then(|log| log.first()).context("no binary log")?;
+    replication::await_that("the source removes its binary logs", || {
+        source.sql(&[&format!("PURGE BINARY LOGS TO '{newest}'")])?;
+        Ok(source.rows("SHOW BINARY LOGS")?.len() == 1)
+    })
+}
+
+fn a_lost_place_is_found_before_the_restore(name: &str) -> Result<()> {
+    let source = Kit::server(name)?.start()?;
+    source.sql(&["CREATE DATABASE before_the_backup"])?;
+    let trip = Trip::new()?;
+    trip.backup(&source)?.run()?.expect_success()?;
+    let restored = trip.place("restored");
+    to_source(trip.restore(&restored)?, &source).run()?.expect_success()?;
+    let (datadir, before) = old_datadir(name, &trip)?;
+    purge(&source)?;
+    let refused = to_source(trip.restore(&datadir)?, &source).arg("--move-aside").run()?.expect_code(14)?;
+    ensure!(refused.stderr.contains("already removed"), "{}", refused.stderr);
+    ensure!(files(&datadir)? == before, "the old datadir was changed");
+    // Who restored all the same learns it before a statement was run.
+    let replica = on_restored(&source, &restored, 2).start()?;
+    let attach = Reseed::new(["attach", "--repo"])?.arg(trip.repo()).args(["--name", "source", "latest"]);
+    let broken = to_source(attach.to(&replica), &source).run()?.expect_code(14)?;
+    ensure!(broken.stderr.contains("already removed"), "{}", broken.stderr);
+    let word = if source.kind().is_mariadb() { "SHOW ALL SLAVES STATUS" } else { "SHOW REPLICA STATUS" };
+    ensure!(replica.rows(word)?.is_empty(), "replication was set up all the same");
+    Ok(())
+}
+
+#[test]
+fn a_lost_place_is_found_before_the_restore_mariadb() -> Result<()> {
+    a_lost_place_is_found_before_the_restore("mariadb-10.11")
+}
+
+#[test]
+fn a_lost_place_is_found_before_the_restore_mysql() -> Result<()> {
+    a_lost_place_is_found_before_the_restore("mysql-9.7")
+}
+
+fn a_stream_cut_anywhere_changes_nothing(name: &str) -> Result<()> {
+    let source = Kit::server(name)?.start()?;
+    let trip = Trip::new()?;
+    let (datadir, before) = old_datadir(name, &trip)?;
+    let count = trip.place("bytes");
+    let whole = script(&trip, "whole", &format!("shift; sh -c \"$1\" | tee '{}'", count.display()))?;
+    let other = trip.place("other");
+    let through = |ssh: &Path, datadir: &Path| -> Result<Reseed> {
+        Ok(clone(&source, datadir)?.args(["--from", "db1", "--ssh"]).arg(ssh))
+    };
+    through(&whole, &other)?.run()?.expect_success()?;
+    let total = std::fs::metadata(&count)?.len();
+    let chance = RandomState::new();
+    for number in 0..10_u32 {
+        let at = chance.hash_one(number) % total;
+        let cut = script(&trip, "cut", &format!("shift; sh -c \"$1\" | head -c {at}"))?;
+        through(&cut, &datadir)?.run()?.expect_code(10).with_context(|| format!("cut at {at} of {total}"))?;
+        ensure!(files(&datadir)? == before, "cut at {at} of {total}: the old datadir was changed");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stream_cut_anywhere_changes_nothing_mariadb() -> Result<()> {
+    a_stream_cut_anywhere_changes_nothing("mariadb-10.11")
+}
+
+#[test]
+fn a_stream_cut_anywhere_changes_nothing_mysql() -> Result<()> {
+    a_stream_cut_anywhere_changes_nothing("mysql-9.7")
+}
+
+#[test]
+fn what_cannot_work_is_refused_before_the_copy() -> Result<()> {
+    let source = Kit::server("mariadb-10.11")?.start()?;
+    let trip = Trip::new()?;
+    let (datadir, before) = old_datadir("mariadb-10.11", &trip)?;
+    let local =
+        || -> Result<Reseed> { Ok(to_source(clone(&source, &datadir)?.args(["--from", "local"]), &source)) };
+    let none = trip.place("none.cnf");
+    std::fs::write(&none, "[client]\n")?;
+    let attach =
+        || -> Result<Reseed> { Ok(local()?.arg("--attach").arg("--target-defaults-file").arg(&none)) };
+    let untouched = |what: &str| -> Result<()> {
+        ensure!(files(&datadir)? == before, "{what}: the old datadir was changed");
+        Ok(())
+    };
+
+    // Another flavour, an older series, no server at all.
+    for (says, code, word) in [
+        ("mysqld  Ver 9.7.0 for Linux on x86_64 (MySQL)", 12, "cannot use the files of MariaDB"),
+        ("mariadbd  Ver 10.6.20-MariaDB for Linux", 12, "is older than MariaDB"),
+        ("hello", 2, "is no server program"),
+    ] {
+        let program = script(&trip, "server", &format!("echo '{says}'"))?;
+        let ran = local()?.arg("--server-binary").arg(&program).run()?.expect_code(code)?;
+        ensure!(ran.stderr.contains(word), "{}", ran.stderr);
+        untouched(says)?;
+    }
+
+    // The source's server_id in this host's option file; a password that the source does not take.
+    let same = trip.place("same.cnf");
+    std::fs::write(&same, "[mysqld]\nserver_id=1\n")?;
+    let ran = local()?.arg("--attach").arg("--target-defaults-file").arg(&same).run()?.expect_code(14)?;
+    ensure!(ran.stderr.contains("both have server_id 1"), "{}", ran.stderr);
+    untouched("server_id")?;
+    attach()?.env("RESEED_SOURCE_PASSWORD", "wrong").run()?.expect_code(3)?;
+    untouched("password")?;
+
+    // A sender of another format: both versions are named.
+    let body = "shift; case $1 in *--version) echo 'reseed 9.9.9' ;; *) printf 'RESEED\\032S\\002\\0\\0\\0\\0\\0\\0\\0' ;; esac";
+    let newer = script(&trip, "newer", body)?;
+    let ran =
+        clone(&source, &datadir)?.args(["--from", "db1", "--ssh"]).arg(&newer).run()?.expect_code(12)?;
+    ensure!(ran.stderr.contains("reseed 9.9.9") && ran.stderr.contains("here is reseed"), "{}", ran.stderr);
+    untouched("another format")?;
+
+    // Nothing more arrives, and a signal is heard all the same.
+    let silent = script(&trip, "silent", "shift; sh -c \"$1\" | head -c 20000; exec sleep 1000000")?;
+    let running = clone(&source, &datadir)?.args(["--from", "db1", "--ssh"]).arg(&silent).spawn()?;
+    let incoming = trip.place("data.reseed-partial/incoming");
+    replication::await_that("the stream begins", || Ok(incoming.exists()))?;
+    running.signal(Signal::SIGTERM)?;
+    running.wait()?.expect_code(130)?;
+    untouched("SIGTERM")
+}
+
+#[test]
+fn a_server_that_does_not_come_up_is_told_with_what_is_where() -> Result<()> {
+    let source = Kit::server("mariadb-10.11")?.start()?;
+    let trip = Trip::new()?;
+    let (datadir, _) = old_datadir("mariadb-10.11", &trip)?;
+    let attach = |datadir: &Path, start: &str, socket: &Path| -> Result<Reseed> {
+        let reseed = to_source(clone(&source, datadir)?.args(["--from", "local"]), &source);
+        Ok(reseed
+            .args(["--attach", "--server-binary", "none", "--target-user", "root", "--start", start])
+            .arg("--target-socket")
+            .arg(socket))
+    };
+    let ran = attach(&datadir, "echo it broke; exit 3", &trip.place("nothing"))?.run()?.expect_code(17)?;
+    for word in ["start: it broke", "exit status: 3", "The old one is", "in place"] {
+        ensure!(ran.stderr.contains(word), "{word:?} is missing:\n{}", ran.stderr);
+    }
+    // What answers is the source itself.
+    let ran = attach(&trip.place("second"), "true", &source.socket())?.run()?.expect_code(17)?;
+    ensure!(ran.stderr.contains("runs on"), "{}", ran.stderr);
+    let ran = attach(&trip.place("third"), "true", &trip.place("nothing"))?
+        .args(["--start-wait", "1s"])
+        .run()?
+        .expect_code(17)?;
+    ensure!(ran.stderr.contains("no server answered within"), "{}", ran.stderr);
+    Ok(())
+}
