@@ -88,6 +88,8 @@ impl Host {
         let my_cnf = format!("[client]\nuser=root\nsocket={}\n", server.socket().display());
         write_with_mode(&place("home/.my.cnf"), &my_cnf, 0o600)?;
         write_with_mode(&place("etc/reseed/repl.pw"), REPLICATION_PASSWORD, 0o600)?;
+        // The package brings one, with nothing in force.
+        write_with_mode(&place("etc/reseed/reseed.toml"), "", 0o644)?;
         let service = Service::new(server, &place("run"))?;
         let host = Host {
             name: name.to_owned(),
@@ -156,7 +158,9 @@ impl Host {
     pub fn environment(&self) -> Vec<(String, String)> {
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.place("bin").display());
         let home = self.place("home").display().to_string();
-        let pairs = [("PATH", path), ("HOME", home), ("LC_ALL", "C.UTF-8".to_owned())];
+        let config = self.place("etc/reseed/reseed.toml").display().to_string();
+        let pairs =
+            [("PATH", path), ("HOME", home), ("LC_ALL", "C.UTF-8".to_owned()), ("RESEED_CONFIG", config)];
         pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
     }
 

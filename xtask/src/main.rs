@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod deb;
 mod servers;
 mod tidy;
 mod workspace;
@@ -47,6 +48,8 @@ enum Command {
     },
     /// reseed beside mariadb-backup and cp -r: medians and ratios of backup and restore
     Bench(bench::Args),
+    /// The Debian package, and the proof of it in clean roots
+    Deb(deb::Args),
     /// All that must pass before a change lands: fmt, clippy, tidy, test
     Ci,
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => ci::test(filter.as_deref()),
         Command::Demo { server } => ci::demo(&server),
         Command::Bench(args) => bench::run(&args),
+        Command::Deb(args) => deb::run(&args),
         Command::Ci => ci::ci(),
     };
     match done {

@@ -177,6 +177,35 @@ fn fetch_one(recipe: &Recipe, servers: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Packages of bookworm as folders below `root`: some with all that they depend on, others alone.
+pub fn unpack_packages(
+    root: &Path,
+    packages: &'static [&'static str],
+    alone: &'static [&'static str],
+) -> Result<()> {
+    let tools = Recipe {
+        name: "tools",
+        family: Family::MariaDb,
+        suite: "bookworm",
+        security: false,
+        packages,
+        alone,
+        version: "",
+        may_vanish: false,
+    };
+    let servers = workspace::root().join("target").join("servers");
+    fs::create_dir_all(&servers).with_context(|| format!("cannot create {}", servers.display()))?;
+    let (apt, debs) = download(&tools, &servers, &mirror::find()?)?;
+    unpack::unpack(&debs, root)?;
+    apt.forget_downloads()
+}
+
+/// The machine's own mirror of Debian, and the keys that it trusts.
+pub fn archive() -> Result<(String, PathBuf)> {
+    let mirror = mirror::find()?;
+    Ok((mirror.archive, mirror.keyring))
+}
+
 /// With the suite's security updates first; where the mirror lacks them or a part of them, the suite as released.
 fn download(recipe: &Recipe, servers: &Path, mirror: &Mirror) -> Result<(PrivateApt, Vec<PathBuf>)> {
     let attempt = |security: Option<&str>| {

@@ -292,7 +292,7 @@ impl<'a> Copier<'a> {
                 }
             };
             match state {
-                Some(lsn) => self.newest.see(lsn, file.path(), no, space),
+                Some(lsn) => self.newest.see(lsn, open.file.path(), no, open.space),
                 None => page.fill(0),
             }
             lsns.push(state);
