@@ -184,12 +184,17 @@ mod tests {
     /// The `reseed …` command lines in a text, continued lines joined, up to a pipe, a redirection or a remark.
     fn command_lines(text: &str) -> Vec<Vec<String>> {
         let mut found = Vec::new();
+        let mut fenced = false;
         for line in text.replace("\\\n", " ").lines() {
+            if line.trim_start().starts_with("```") {
+                fenced = !fenced;
+            }
             let line = line.trim_start_matches("0 * * * * root ");
             let Some(at) = line.find("reseed ") else { continue };
             let before = line.get(..at).unwrap_or_default();
-            let a_command = before.is_empty() || before.ends_with("    ") || before.ends_with(" root ");
-            if !line.starts_with("  ") || !a_command || line.contains('…') {
+            let begins = before.ends_with("    ") || (fenced && before.trim().is_empty());
+            let a_command = begins || before.split_whitespace().last() == Some("root");
+            if !(fenced || line.starts_with("  ")) || !a_command || line.contains('…') {
                 continue;
             }
             let mut words: Vec<String> = Vec::new();

@@ -184,5 +184,5 @@ fn thirty_days_in_a_real_repository() {
         }
     }
     let newest = repository.resolve(&name(), &Which::Latest).unwrap();
-    assert_eq!(repository.chain(&newest).unwrap().len(), 6);
+    assert_eq!(repository.chain(&newest).unwrap().sets().len(), 6);
 }
