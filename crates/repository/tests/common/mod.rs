@@ -1,5 +1,5 @@
 //! A small set with everything in it, written through the same trait to a directory or a stream.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
