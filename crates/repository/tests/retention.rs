@@ -1,5 +1,6 @@
 //! Thirty days of hourly runs under a moved clock, each followed by an expiry: what is there afterwards is exactly what
 //! the rules say of everything that was ever taken. The rules are said a second time here, by other means.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
