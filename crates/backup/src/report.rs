@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use reseed_io::Progress;
-use reseed_repository::SetId;
+use reseed_repository::{SetId, SetKind};
 use reseed_terms::{Capture, Coordinates, LockTimes, ServerVersion};
 use serde::Serialize;
 
@@ -17,6 +17,9 @@ pub struct Step {
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub id: SetId,
+    pub kind: SetKind,
+    /// The set that it builds on.
+    pub parent: Option<SetId>,
     /// The set's directory; `None` for a stream.
     pub path: Option<PathBuf>,
     pub server: ServerVersion,

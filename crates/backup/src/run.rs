@@ -356,6 +356,8 @@ fn publish(
     let (steps, whole) = steps.finish();
     Ok(Report {
         id: manifest.id,
+        kind: manifest.kind,
+        parent: manifest.parent.map(|parent| parent.id),
         path,
         server: looked.facts.version.clone(),
         files: manifest.totals.files,

@@ -26,8 +26,6 @@ pub struct ReplicaCase {
     pub also_apply_by_server: bool,
     /// The redo log's size is changed twice while the backup copies.
     pub resize_redo: bool,
-    /// So many incremental sets are taken on the full one, and the last is restored.
-    pub incrementals: u32,
 }
 
 impl ReplicaCase {
@@ -44,7 +42,6 @@ impl ReplicaCase {
             by_file_and_position: false,
             also_apply_by_server: false,
             resize_redo: false,
-            incrementals: 0,
         }
     }
 
@@ -75,12 +72,6 @@ impl ReplicaCase {
             copying.let_go()?;
         }
         let backup = backup.wait()?.expect_success()?;
-        for _ in 0..self.incrementals {
-            running.wait_for_statements(300)?;
-            let taken =
-                trip.backup(&source)?.arg("--incremental").args(&self.backup).run()?.expect_success()?;
-            ensure!(!taken.stderr.contains("a full set was taken"), "{}", taken.stderr);
-        }
         let during = running.statements() - before;
         ensure!(during > 100, "only {during} statements while the backup ran");
         running.wait_for_statements(500)?;

@@ -48,6 +48,11 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
             Ok(set) => {
                 let mut report =
                     verify(&set, level, threads, &session.drawer, &session.cancel).map_err(failed)?;
+                // A set is worth as much as what it builds on.
+                if let Err(error) = repository.chain(&set) {
+                    let problem = Problem::Syntax(error.to_string());
+                    report.findings.push(Damage::of_file("the chain", problem));
+                }
                 if level >= Level::Pages && report.is_good() {
                     pages(&repository, &set, threads, &mut report, session)?;
                 }

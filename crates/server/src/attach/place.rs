@@ -164,7 +164,12 @@ fn diverged(source: &Server, coordinates: &Coordinates) -> Result<Option<String>
         Flavour::MariaDb => {
             let id = source.session().value("SELECT @@GLOBAL.server_id")?.unwrap_or_default();
             let there = source.session().value("SELECT @@GLOBAL.gtid_binlog_pos")?.unwrap_or_default();
-            let own = |gtid: &&str| gtid.split('-').nth(1) == Some(id.as_str()) && !covers(&there, gtid);
+            let domain = |gtid: &str| gtid.trim().split('-').next().map(str::to_owned);
+            // A server that has written nothing in a domain since it was restored or begun lets any replica go on there.
+            let has_domain = |gtid: &str| there.split(',').any(|one| domain(one) == domain(gtid));
+            let own = |gtid: &&str| {
+                gtid.split('-').nth(1) == Some(id.as_str()) && has_domain(gtid) && !covers(&there, gtid)
+            };
             coordinates.gtid.split(',').map(str::trim).find(own).map(str::to_owned)
         }
     };
