@@ -17,12 +17,12 @@ pub fn run(deb: &Path, only: Option<&str>) -> Result<()> {
     for suite in SUITES.iter().filter(|suite| only.is_none_or(|only| only == **suite)) {
         eprintln!("{suite}: a clean root");
         let root = Root::new(suite)?;
-        root.put(deb, "root/reseed.deb")?;
+        root.put(deb, "opt/reseed.deb")?;
         let readme = fs::read_to_string(workspace::root().join("README.md"))?;
-        root.write("root/first-backup.sh", &section(&readme, "## The first backup")?)?;
-        root.write("root/first-restore.sh", &section(&readme, "## The first restore")?)?;
-        root.write("root/prove.sh", include_str!("prove.sh"))?;
-        root.run(&format!("sh /root/prove.sh {suite}"))?;
+        root.write("opt/first-backup.sh", &section(&readme, "## The first backup")?)?;
+        root.write("opt/first-restore.sh", &section(&readme, "## The first restore")?)?;
+        root.write("opt/prove.sh", include_str!("prove.sh"))?;
+        root.run(&format!("sh /opt/prove.sh {suite}"))?;
         eprintln!("{suite}: proven");
     }
     Ok(())

@@ -19,13 +19,13 @@ case "$1 $2" in
 'stop mariadb')
     mariadb-admin shutdown
     while [ -e /run/mysqld/mysqld.pid ]; do sleep 0.1; done ;;
-'enable --now') echo "enabled $*" >> /root/enabled ;;
+'enable --now') echo "enabled $*" >> /opt/enabled ;;
 *) echo "systemctl: $*" >&2; exit 1 ;;
 esac
 END
 chmod 755 /usr/local/bin/systemctl
 
-cd /root
+cd /opt
 apt-get install -y -q --no-install-recommends mariadb-server
 systemctl start mariadb
 mariadb -e 'CREATE DATABASE shop; USE shop; CREATE TABLE t (a INT PRIMARY KEY, b TEXT); INSERT INTO t SELECT seq, REPEAT(seq, 20) FROM seq_1_to_10000'
@@ -66,7 +66,7 @@ reseed --version
 
 # The units.
 apt-get install -y -q --no-install-recommends systemd
-mv /usr/local/bin/systemctl /root/systemctl
+mv /usr/local/bin/systemctl /opt/systemctl
 for verb in backup verify expire; do
     systemd-analyze verify --man=no /usr/lib/systemd/system/reseed-$verb@.service /usr/lib/systemd/system/reseed-$verb@.timer > verified 2>&1 ||
         { cat verified; exit 1; }
@@ -74,7 +74,7 @@ for verb in backup verify expire; do
     systemd-analyze security --offline=true --threshold=29 /usr/lib/systemd/system/reseed-$verb@.service > exposure
     tail -n 1 exposure
 done
-mv /root/systemctl /usr/local/bin/systemctl
+mv /opt/systemctl /usr/local/bin/systemctl
 
 # lintian, where it knows the newest policy.
 if [ "$suite" = trixie ]; then
@@ -88,7 +88,7 @@ sed -i 's/^Version:.*/Version: 99.0-1/' newer/DEBIAN/control
 echo '# a newer text' >> newer/etc/reseed/reseed.toml
 (cd newer && find . -type f ! -path './DEBIAN/*' -printf '%P\n' | xargs md5sum > DEBIAN/md5sums)
 dpkg-deb -b newer newer.deb
-find /backup -type f | sort | xargs md5sum > /root/sets
+find /backup -type f | sort | xargs md5sum > /opt/sets
 dpkg --force-confold -i newer.deb
 grep -q '^\[server\."db1"\]' /etc/reseed/reseed.toml
 [ -e /etc/reseed/reseed.toml.dpkg-dist ]
@@ -101,5 +101,5 @@ dpkg --purge reseed
 [ ! -e /etc/reseed/reseed.toml ]
 [ ! -e /usr/bin/reseed ]
 [ -e /etc/reseed/db1.cnf ]
-find /backup -type f | sort | xargs md5sum | cmp - /root/sets
+find /backup -type f | sort | xargs md5sum | cmp - /opt/sets
 mariadb-admin shutdown
