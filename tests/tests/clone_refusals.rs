@@ -110,21 +110,26 @@ fn a_stream_cut_anywhere_changes_nothing(name: &str) -> Result<()> {
     let source = Kit::server(name)?.start()?;
     let trip = Trip::new()?;
     let (datadir, before) = old_datadir(name, &trip)?;
-    let count = trip.place("bytes");
-    let whole = script(&trip, "whole", &format!("shift; sh -c \"$1\" | tee '{}'", count.display()))?;
-    let other = trip.place("other");
-    let through = |ssh: &Path, datadir: &Path| -> Result<Reseed> {
-        Ok(clone(&source, datadir)?.args(["--from", "db1", "--ssh"]).arg(ssh))
-    };
-    through(&whole, &other)?.run()?.expect_success()?;
-    let total = std::fs::metadata(&count)?.len();
+    let stream = trip.place("stream");
     let chance = RandomState::new();
     for number in 0..10_u32 {
-        let at = chance.hash_one(number) % total;
-        let cut = script(&trip, "cut", &format!("shift; sh -c \"$1\" | head -c {at}"))?;
-        through(&cut, &datadir)?.run()?.expect_code(10).with_context(|| format!("cut at {at} of {total}"))?;
-        ensure!(files(&datadir)? == before, "cut at {at} of {total}: the old datadir was changed");
+        // No two streams are equally long, so each is cut by its own length.
+        let part = chance.hash_one(number) % 1_000_000;
+        let body = format!(
+            "shift; sh -c \"$1\" > '{0}'; head -c $(($(stat -c %s '{0}') * {part} / 1000000)) '{0}'",
+            stream.display()
+        );
+        let cut = script(&trip, "cut", &body)?;
+        let ran = clone(&source, &datadir)?.args(["--from", "db1", "--ssh"]).arg(&cut).run()?;
+        let whole = std::fs::metadata(&stream)?.len();
+        let place = format!("cut at {part} millionths of {whole} bytes");
+        ran.expect_code(10).context(place.clone())?;
+        ensure!(files(&datadir)? == before, "{place}: the old datadir was changed");
     }
+    // The last of those streams was a good one but for its end.
+    let whole = script(&trip, "whole", &format!("cat '{}'", stream.display()))?;
+    let other = trip.place("other");
+    clone(&source, &other)?.args(["--from", "db1", "--ssh"]).arg(&whole).run()?.expect_success()?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::failure::{self, Failure};
 use crate::units::Time;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long the last words of a command that failed are waited for: what it left in the background may keep its pipes.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Starts the server where a command is given, and waits until one answers that runs on `datadir`.
 ///
@@ -105,6 +108,8 @@ fn runs_on(server: &Server, datadir: &Path) -> Result<(), Failure> {
 struct Started {
     line: String,
     child: Child,
+    /// Disconnected as soon as all that it printed was shown.
+    shown: Receiver<()>,
 }
 
 impl Started {
@@ -119,14 +124,16 @@ impl Started {
             .process_group(0)
             .spawn()
             .map_err(|error| Failure::new(Outcome::NotStarted, format!("cannot run sh: {error}")))?;
-        show(child.stdout.take(), drawer);
-        show(child.stderr.take(), drawer);
-        Ok(Started { line: line.to_owned(), child })
+        let (showing, shown) = mpsc::channel();
+        show(child.stdout.take(), drawer, showing.clone());
+        show(child.stderr.take(), drawer, showing);
+        Ok(Started { line: line.to_owned(), child, shown })
     }
 
     fn check(&mut self) -> Result<(), Failure> {
         match self.child.try_wait() {
             Ok(Some(status)) if !status.success() => {
+                let _ = self.shown.recv_timeout(LAST_WORDS);
                 Err(Failure::new(Outcome::NotStarted, format!("`{}` failed: {status}", self.line))
                     .hint("Look into the server's error log."))
             }
@@ -137,12 +144,13 @@ impl Started {
 
 /// Shows what the command prints. The thread lives as long as the pipe: a server that keeps it is not cut off before
 /// reseed ends.
-fn show(pipe: Option<impl Read + Send + 'static>, drawer: &Drawer) {
+fn show(pipe: Option<impl Read + Send + 'static>, drawer: &Drawer, showing: Sender<()>) {
     let Some(pipe) = pipe else { return };
     let drawer = drawer.clone();
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             drawer.tell(&format!("start: {line}"));
         }
+        drop(showing);
     });
 }
