@@ -126,6 +126,9 @@ pub fn handover(error: &HandoverError) -> Failure {
             (Outcome::Failed, "Make it a replica of the server itself: --of server.")
         }
         HandoverError::NoChannel { .. } => (Outcome::Usage, "Name one of those with --channel."),
+        HandoverError::TaggedGtid { .. } => {
+            (Outcome::Usage, "--position file names the place by file and position.")
+        }
         HandoverError::OneChannelOnly { .. } => (Outcome::Usage, "Choose one with --channel."),
     };
     Failure::of(outcome, error).hint(hint)

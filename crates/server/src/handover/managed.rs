@@ -56,6 +56,11 @@ pub(super) fn statements(
             );
         }
         (Place::Gtid, _) => {
+            if gtid_purged_is_settable(target) {
+                for range in ranges(gtid)? {
+                    then(call("rds_set_external_source_gtid_purged", range), "What the data contains");
+                }
+            }
             then(
                 call(&format!("rds_set_external_{word}_with_auto_position"), format!("{account}, {ssl}, 0")),
                 "The source; it begins at the first transaction that is not in gtid_purged",
@@ -67,10 +72,10 @@ pub(super) fn statements(
         }
     }
     then("CALL mysql.rds_start_replication".to_owned(), "Go");
-    if source.place == Place::Gtid && dialect == Dialect::RdsMysql {
+    if source.place == Place::Gtid && dialect == Dialect::RdsMysql && !gtid_purged_is_settable(target) {
         handover.notes.push(format!(
-            "Amazon RDS for MySQL has no call that sets gtid_purged; SELECT @@gtid_purged there must give {gtid} before \
-             replication starts, else use --position file"
+            "Amazon RDS for MySQL before 8.0.37 has no call that sets gtid_purged; SELECT @@gtid_purged there must give {gtid} \
+             before replication starts, else use --position file"
         ));
     }
     handover.notes.push(
@@ -89,4 +94,28 @@ pub(super) fn statements(
         "on a managed source: keep binary logs for longer than the load of the data takes",
     )];
     Ok(handover)
+}
+
+/// Whether RDS for MySQL of this version has `mysql.rds_set_external_source_gtid_purged(server_uuid, start_pos, end_pos)`
+/// (Amazon RDS User Guide, "Configuring, starting, and stopping binary log replication").
+fn gtid_purged_is_settable(target: &ServerVersion) -> bool {
+    target.at_least(8, 0, 37)
+}
+
+/// The arguments of one call for each range of a GTID set: the call takes no more than one.
+fn ranges(gtid: &str) -> Result<Vec<String>, HandoverError> {
+    let mut calls = Vec::new();
+    for part in gtid.split(',') {
+        let mut words = part.trim().split(':');
+        let uuid = words.next().unwrap_or_default().trim();
+        for range in words {
+            let range = range.trim();
+            let (start, end) = range.split_once('-').unwrap_or((range, range));
+            match (start.parse::<u64>(), end.parse::<u64>()) {
+                (Ok(start), Ok(end)) => calls.push(format!("{}, {start}, {end}", quote::plain(uuid))),
+                _ => return Err(HandoverError::TaggedGtid { part: part.trim().to_owned() }),
+            }
+        }
+    }
+    Ok(calls)
 }

@@ -154,6 +154,8 @@ pub enum HandoverError {
     NoChannel { name: String, known: Vec<String> },
     #[error("{dialect} takes no named channel and no more than one source")]
     OneChannelOnly { dialect: &'static str },
+    #[error("Amazon RDS has no call that takes the GTIDs {part}, which have a tag")]
+    TaggedGtid { part: String },
 }
 
 /// Writes the hand-over. `target` is the version of the restored server.

@@ -303,9 +303,15 @@ CALL mysql.rds_start_replication;
     insta::assert_snapshot!(sql(&mysql(), "8.4.3", &by_gtid), @r"
 CALL mysql.rds_stop_replication;
 CALL mysql.rds_reset_external_source;
+CALL mysql.rds_set_external_source_gtid_purged('3e11fa47-71ca-11e1-9e33-c80aa9429562', 1, 5);
+CALL mysql.rds_set_external_source_gtid_purged('3e11fa47-71ca-11e1-9e33-c80aa9429562', 7, 7);
 CALL mysql.rds_set_external_source_with_auto_position('db1.example', 3306, 're''pl', '<PASSWORD>', 0, 0);
 CALL mysql.rds_start_replication;
 ");
+    let mut tagged = mysql();
+    tagged.gtid = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:daily:1-3".to_owned();
+    let error = statements(&tagged, &ServerVersion::parse("9.7.4").unwrap(), &by_gtid).unwrap_err();
+    assert!(matches!(error, HandoverError::TaggedGtid { .. }), "{error}");
     insta::assert_snapshot!(sql(&mariadb(), "10.11.6-MariaDB", &dialect(Dialect::RdsMariadb)), @r"
 CALL mysql.rds_stop_replication;
 CALL mysql.rds_reset_external_master;
@@ -366,6 +372,7 @@ fn managed_services_as_they_are_documented() {
     };
     let account = "'db1.example', 3306, 're''pl', '<PASSWORD>'";
     let file = "'binlog.000007', 4711";
+    let uuid = "'3e11fa47-71ca-11e1-9e33-c80aa9429562'";
     let gtids = "'3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7'";
     let (mysql, mariadb) = (mysql(), mariadb());
     for (version, word) in
@@ -376,9 +383,19 @@ fn managed_services_as_they_are_documented() {
             set(&mysql, version, Dialect::RdsMysql, Position::File),
             format!("{reset}; CALL mysql.rds_set_external_{word}({account}, {file}, 1)")
         );
+        // A range a call, and none before 8.0.37.
+        let purged: String = [(1, 5), (7, 7)]
+            .iter()
+            .filter(|_| version != "8.0.36")
+            .map(|(from, to)| {
+                format!(" CALL mysql.rds_set_external_source_gtid_purged({uuid}, {from}, {to});")
+            })
+            .collect();
         assert_eq!(
             set(&mysql, version, Dialect::RdsMysql, Position::Gtid),
-            format!("{reset}; CALL mysql.rds_set_external_{word}_with_auto_position({account}, 1, 0)")
+            format!(
+                "{reset};{purged} CALL mysql.rds_set_external_{word}_with_auto_position({account}, 1, 0)"
+            )
         );
     }
     for version in ["10.6.20-MariaDB", "10.11.6-MariaDB", "11.8.3-MariaDB"] {
