@@ -20,9 +20,9 @@ pub enum ServerError {
     #[error("{target} asks for the authentication plugin {plugin}, which reseed does not have")]
     AuthPlugin { target: String, plugin: String },
 
-    /// An encrypted connection was asked for, or is demanded by the server.
-    #[error("an encrypted connection to {target} was asked for ({by}), and reseed has no TLS of its own")]
-    NoTls { target: String, by: String },
+    /// The connection cannot be as encrypted as it was asked for, or as the server demands.
+    #[error("no encrypted connection to {target}: {reason}")]
+    Tls { target: String, reason: String },
 
     /// No socket was named and none of the usual ones is there.
     #[error("no server socket was found; looked for {}", join_paths(.looked_for))]
@@ -94,7 +94,7 @@ impl ServerError {
             ServerError::Connect { .. }
                 | ServerError::Login { .. }
                 | ServerError::AuthPlugin { .. }
-                | ServerError::NoTls { .. }
+                | ServerError::Tls { .. }
                 | ServerError::NoSocket { .. }
         )
     }

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod attach;
+mod connect;
 mod consumer;
 mod coordinates;
 mod error;

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, Error, OptsBuilder, Value};
+use mysql_async::{Conn, Error, Value};
 
+use crate::connect::connect;
 use crate::error::ServerError;
-use crate::options::{ConnectOptions, Target};
+use crate::options::ConnectOptions;
 use crate::row::Row;
 
 /// How often a wait looks whether the caller wants to stop.
@@ -65,7 +66,7 @@ impl fmt::Debug for Session {
     }
 }
 
-enum Waited<T> {
+pub(crate) enum Waited<T> {
     Done(T),
     TooLong,
     Stopped,
@@ -73,7 +74,11 @@ enum Waited<T> {
 
 /// Waits for `work` no longer than until `deadline`, looking at `stop` in between. `work` is not given up: the
 /// caller may go on waiting for it.
-async fn wait<F: Future + Unpin>(work: &mut F, deadline: Instant, stop: &Stop) -> Waited<F::Output> {
+pub(crate) async fn wait<F: Future + Unpin>(
+    work: &mut F,
+    deadline: Instant,
+    stop: &Stop,
+) -> Waited<F::Output> {
     loop {
         if stop.is_asked() {
             return Waited::Stopped;
@@ -297,59 +302,6 @@ fn row(row: mysql_async::Row) -> Row {
         })
         .collect();
     Row::new(columns, values)
-}
-
-async fn connect(options: &ConnectOptions, stop: &Stop) -> Result<Conn, ServerError> {
-    let target = options.target.to_string();
-    if let Some(by) = &options.tls_demanded_by {
-        return Err(ServerError::NoTls { target, by: by.clone() });
-    }
-    let builder = OptsBuilder::default()
-        .user(Some(options.user.clone()))
-        .pass(options.password.as_ref().map(|password| password.reveal().to_owned()))
-        .prefer_socket(false)
-        .stmt_cache_size(0)
-        // Both are asked of the server otherwise, in a statement of its own.
-        .max_allowed_packet(Some(64 << 20))
-        .wait_timeout(Some(28_800));
-    let builder = match &options.target {
-        Target::Socket(path) => builder.socket(Some(path.to_string_lossy().into_owned())),
-        Target::Tcp { host, port } => builder.ip_or_hostname(host.clone()).tcp_port(*port),
-    };
-    let mut work = pin!(Conn::new(builder));
-    let reason = match wait(&mut work, Instant::now() + options.connect_limit, stop).await {
-        Waited::Done(Ok(conn)) => return Ok(conn),
-        Waited::Done(Err(error)) => error,
-        Waited::TooLong => {
-            let reason = format!("no answer within {}", crate::error::seconds(&options.connect_limit));
-            return Err(ServerError::Connect { target, reason });
-        }
-        Waited::Stopped => {
-            return Err(ServerError::Stopped { statement: format!("a connection to {target}") });
-        }
-    };
-    Err(match reason {
-        Error::Server(error) if matches!(error.code, 3159 | 1835) => {
-            ServerError::NoTls { target, by: format!("the server: {}", error.message) }
-        }
-        Error::Server(error) => ServerError::Login {
-            target,
-            user: options.user.clone(),
-            code: error.code,
-            message: error.message,
-        },
-        Error::Driver(DriverError::UnknownAuthPlugin { name }) => {
-            ServerError::AuthPlugin { target, plugin: name }
-        }
-        Error::Driver(DriverError::CleartextPluginDisabled) => ServerError::AuthPlugin {
-            target,
-            plugin: "mysql_clear_password (the password would be sent readable)".to_owned(),
-        },
-        Error::Io(mysql_async::IoError::Io(error)) => {
-            ServerError::Connect { target, reason: error.to_string() }
-        }
-        other => ServerError::Connect { target, reason: other.to_string() },
-    })
 }
 
 /// A statement short enough for an error line, on one line, with any password taken out.

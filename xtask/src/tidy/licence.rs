@@ -13,6 +13,8 @@ const ALLOWED: &[&str] = &[
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
+    // Data, not code: the public certificate authorities of webpki-roots.
+    "CDLA-Permissive-2.0",
     "GPL-2.0-or-later",
     "ISC",
     "LGPL-2.1-or-later",

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use reseed_server::options::TlsMode;
 
 use crate::units;
 
@@ -56,7 +58,24 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
 
+    /// Encryption of a TCP connection; default: where the server can
+    ///
+    /// As in the clients: preferred and required take any certificate, verify_identity wants one for this host, of an
+    /// authority that --ssl-ca names or that is publicly known. verify_ca wants the same here. A Unix socket is never
+    /// encrypted. An option file may say it too: ssl-mode, ssl-ca, ssl, skip-ssl, ssl-verify-server-cert.
+    #[arg(long, value_name = "MODE", value_parser = tls_modes(), ignore_case = true)]
+    pub ssl_mode: Option<TlsMode>,
+
+    /// Certificates (PEM) of the authorities that sign the server's; without a mode it means verify_ca
+    #[arg(long, value_name = "FILE")]
+    pub ssl_ca: Option<PathBuf>,
+
     /// Give up connecting after this time; default 10s
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub connect_timeout: Option<Duration>,
+}
+
+fn tls_modes() -> impl TypedValueParser<Value = TlsMode> {
+    PossibleValuesParser::new(TlsMode::ALL.map(TlsMode::name))
+        .map(|word| TlsMode::parse(&word).unwrap_or_default())
 }

@@ -3,7 +3,8 @@
 use reseed_io::Progress;
 use reseed_repository::Manifest;
 use reseed_server::attach::{AttachOptions, Beginning, Broken, Outcome as Ended, SourceFacts, Step, explain};
-use reseed_server::handover::{HandoverOptions, Of, Position, SourcePassword};
+use reseed_server::handover::{HandoverOptions, Of, Position, SourcePassword, Tls};
+use reseed_server::options::{self, TlsMode};
 use reseed_server::{ConnectOptions, Purpose, Server, ServerError, Stop};
 use reseed_terms::{Flavour, ReplicaChannel};
 use serde::Serialize;
@@ -55,7 +56,16 @@ pub fn source(channels: &[ReplicaChannel], wanted: &HandoverOptions) -> Option<C
     let SourcePassword::Given(password) = &wanted.password else { return None };
     let port =
         wanted.source_port.or_else(|| channel.map(|channel| channel.source_port)).unwrap_or(MYSQL_PORT);
-    Some(ConnectOptions::tcp(host, port, user).with_password(password.reveal()))
+    let mode = match wanted.tls {
+        Tls::Default => TlsMode::Preferred,
+        Tls::On => TlsMode::Required,
+        Tls::Off => TlsMode::Disabled,
+    };
+    Some(
+        ConnectOptions::tcp(host, port, user)
+            .with_password(password.reveal())
+            .with_tls(options::Tls::mode(mode)),
+    )
 }
 
 /// Where the replica will begin, for the source to say whether it still can.

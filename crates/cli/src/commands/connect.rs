@@ -35,6 +35,8 @@ pub fn options(args: &ConnectionArgs) -> Result<ConnectOptions, Failure> {
         user: args.user.clone(),
         password: args.password_file.as_deref().map(password_file).transpose()?,
         protocol: args.protocol.clone(),
+        tls_mode: args.ssl_mode,
+        tls_authorities: args.ssl_ca.clone(),
         connect_timeout: args.connect_timeout,
     };
     let options =

@@ -51,7 +51,7 @@ fn outcome(error: &ServerError) -> Outcome {
         ServerError::Connect { .. }
         | ServerError::Login { .. }
         | ServerError::AuthPlugin { .. }
-        | ServerError::NoTls { .. }
+        | ServerError::Tls { .. }
         | ServerError::NoSocket { .. } => Outcome::CannotConnect,
         ServerError::Privileges { .. } => Outcome::MissingPrivilege,
         ServerError::Statement { .. } if error.is_privilege() => Outcome::MissingPrivilege,
@@ -77,8 +77,9 @@ fn hint(error: &ServerError) -> Option<&'static str> {
         ServerError::AuthPlugin { .. } => {
             "Use an account that logs in with a password, or one of the Unix socket's."
         }
-        ServerError::NoTls { .. } => {
-            "Connect through the server's Unix socket (--socket), or from the same host."
+        ServerError::Tls { .. } => {
+            "A certificate must be for the very host that is named. See ssl-mode and ssl-ca (--ssl-mode, --ssl-ca, or \
+             [client] in an option file). The server's Unix socket (--socket) needs no encryption."
         }
         ServerError::NoSocket { .. } => {
             "Name the server's socket with --socket, or its address with --host and --port."

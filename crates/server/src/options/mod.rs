@@ -4,6 +4,7 @@
 
 mod files;
 mod line;
+mod tls;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use files::{DefaultsChoice, OptionEntry, OptionFiles, OptionsError};
+pub use tls::{Tls, TlsMode};
 
 /// The groups that connection options are read from, weakest claim first only by their order in the files: as with
 /// the clients, the entry that comes last wins, whichever group it stands in.
@@ -88,6 +90,8 @@ pub struct ConnectArgs {
     pub password: Option<Password>,
     /// `tcp` or `socket`.
     pub protocol: Option<String>,
+    pub tls_mode: Option<TlsMode>,
+    pub tls_authorities: Option<PathBuf>,
     pub connect_timeout: Option<Duration>,
 }
 
@@ -114,8 +118,7 @@ pub struct ConnectOptions {
     pub target: Target,
     pub user: String,
     pub password: Option<Password>,
-    /// Who asked for an encrypted connection, which reseed does not have: the connection is refused.
-    pub tls_demanded_by: Option<String>,
+    pub tls: Tls,
     /// An option file holds `password` with no value: the clients would ask for it on the terminal.
     pub ask_password: bool,
     pub connect_limit: Duration,
@@ -141,12 +144,19 @@ impl ConnectOptions {
         self
     }
 
+    /// The same options with another way of encryption.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Tls) -> ConnectOptions {
+        self.tls = tls;
+        self
+    }
+
     fn new(target: Target, user: String, password: Option<Password>) -> ConnectOptions {
         ConnectOptions {
             target,
             user,
             password,
-            tls_demanded_by: None,
+            tls: Tls::default(),
             ask_password: false,
             connect_limit: Duration::from_secs(10),
             statement_limit: Duration::from_secs(300),
@@ -226,7 +236,7 @@ impl ConnectOptions {
             .filter(|password| !password.0.is_empty());
         let mut options = ConnectOptions::new(target, user, password);
         options.ask_password = args.password.is_none() && in_files.is_some_and(|entry| entry.value.is_none());
-        options.tls_demanded_by = tls_demanded(files);
+        options.tls = Tls::resolve(args, files)?;
         let limit_in_files = match text("connect-timeout") {
             Some(value) => Some(
                 value
@@ -240,26 +250,6 @@ impl ConnectOptions {
         }
         Ok(options)
     }
-}
-
-/// The entry that makes an unencrypted connection unacceptable, if one does.
-fn tls_demanded(files: &OptionFiles) -> Option<String> {
-    let mut demanded = None;
-    for entry in files.in_groups(CONNECTION_GROUPS) {
-        let value = entry.value.as_deref().unwrap_or("1").to_ascii_uppercase();
-        let on = !matches!(value.as_str(), "0" | "OFF" | "FALSE" | "DISABLED");
-        match entry.name.as_str() {
-            "ssl-mode" => {
-                demanded = matches!(value.as_str(), "REQUIRED" | "VERIFY_CA" | "VERIFY_IDENTITY")
-                    .then(|| entry.place());
-            }
-            // `ssl` alone lets the clients fall back to an open connection in MySQL, and not in MariaDB.
-            "ssl" | "ssl-verify-server-cert" => demanded = on.then(|| entry.place()),
-            "skip-ssl" | "disable-ssl" => demanded = None,
-            _ => {}
-        }
-    }
-    demanded
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn files(text: &str) -> OptionFiles {
+pub(super) fn files(text: &str) -> OptionFiles {
     let mut files = OptionFiles::default();
     files.read_text(Path::new("/x/my.cnf"), text, 0).unwrap();
     files
@@ -162,16 +162,6 @@ fn who_connects() {
     assert!(!format!("{file:?}").contains("s;#c"));
     assert!(!format!("{:?}", files("[client]\npassword=geheim\n")).contains("geheim"));
     assert!(options("[client]\npassword\n").ask_password);
-}
-
-#[test]
-fn a_demand_for_tls_is_seen() {
-    let demanded =
-        |text: &str| resolve(&ConnectArgs::default(), text, &Environment::default()).unwrap().tls_demanded_by;
-    assert_eq!(demanded("[client]\nssl-mode=REQUIRED").as_deref(), Some("ssl-mode in /x/my.cnf line 2"));
-    assert_eq!(demanded("[client]\nssl-mode=PREFERRED"), None);
-    assert_eq!(demanded("[client]\nssl\nskip-ssl"), None);
-    assert!(demanded("[client]\nssl_verify_server_cert=1").is_some());
 }
 
 #[test]

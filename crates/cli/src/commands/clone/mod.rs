@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use reseed_repository::{RepositoryError, ServerName};
 use reseed_restore::RestoreError;
+use reseed_server::options::TlsMode;
 
 use self::attach::Attach;
 use self::sender::Sender;
@@ -149,6 +150,8 @@ fn push_connection(words: &mut Vec<OsString>, connection: &ConnectionArgs) {
     push(words, "--protocol", connection.protocol.clone());
     push(words, "--user", connection.user.clone());
     push(words, "--password-file", connection.password_file.clone());
+    push(words, "--ssl-mode", connection.ssl_mode.map(TlsMode::name));
+    push(words, "--ssl-ca", connection.ssl_ca.clone());
     push(
         words,
         "--connect-timeout",

@@ -81,9 +81,7 @@ fn open(args: &CloneAttachArgs, session: &Session) -> Result<Result<Server, Fail
                  --target-password-file, or --target-defaults-file.",
         )),
         Err(
-            error @ (ServerError::Stopped { .. }
-            | ServerError::Unsupported { .. }
-            | ServerError::NoTls { .. }),
+            error @ (ServerError::Stopped { .. } | ServerError::Unsupported { .. } | ServerError::Tls { .. }),
         ) => Err(failure::server(&error)),
         Err(error) => Ok(Err(failure::server(&error))),
     }
