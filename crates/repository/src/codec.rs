@@ -7,6 +7,7 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::compress_bound;
 
 use crate::error::{Problem, RepositoryError};
+use crate::files::PageList;
 use crate::files::Run;
 use crate::hash::{Hash64, Hash128};
 use crate::manifest::Compression;
@@ -197,19 +198,15 @@ fn check_raw(run: &Run, raw: &[u8]) -> Result<(), Problem> {
 }
 
 /// The name of a run's tar entry: the file's own for its first bytes, with the offset behind it for later ones, so
-/// that small files unpack as they were and large ones as parts whose names sort in order.
-pub(crate) fn entry_name(path: &RelPath, at: u64) -> Vec<u8> {
+/// that small files unpack as they were and large ones as parts whose names sort in order. Single pages are told from
+/// both by the number of the first.
+pub(crate) fn run_name(path: &RelPath, at: u64, pages: Option<&PageList>) -> Vec<u8> {
     let mut name = path.as_bytes().to_vec();
-    if at > 0 {
+    if let Some(first) = pages.and_then(|pages| pages.iter().next()) {
+        name.extend_from_slice(format!("@pages-{first:010}").as_bytes());
+    } else if at > 0 {
         name.extend_from_slice(format!("@{at:016}").as_bytes());
     }
-    name
-}
-
-/// The name of the tar entry of a run of pages.
-pub(crate) fn pages_name(path: &RelPath, first: u32) -> Vec<u8> {
-    let mut name = path.as_bytes().to_vec();
-    name.extend_from_slice(format!("@pages-{first:010}").as_bytes());
     name
 }
 

@@ -2,8 +2,9 @@
 
 use reseed_terms::PageNo;
 
-use crate::error::RepositoryError;
-use crate::files::{FileEntry, Run};
+use crate::codec::stretches;
+use crate::error::{Incomplete, RepositoryError};
+use crate::files::{FileEntry, MAX_RUN, PageList, Run};
 use crate::id::SetId;
 use crate::manifest::{Manifest, SetFacts};
 use crate::path::RelPath;
@@ -57,8 +58,21 @@ pub trait Sink: Send + Sync {
 
 /// Takes the bytes of files.
 pub trait PackSink: Send {
+    /// Stores one run as it is: the bytes of the file from `at` on, or images of `pages`, the first of which lies at
+    /// `at`. At most [`MAX_RUN`] bytes.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    fn store(
+        &mut self,
+        copy: &FileCopy,
+        at: u64,
+        raw: &[u8],
+        pages: Option<PageList>,
+    ) -> Result<Run, RepositoryError>;
+
     /// Stores a stretch of a file and adds its runs (none where all is zeros). Stretches of zeros are left out.
-    /// A run holds at most [`crate::files::MAX_RUN`] bytes; up to that, a buffer becomes one run.
+    /// A run holds at most [`MAX_RUN`] bytes; up to that, a buffer becomes one run.
     ///
     /// # Errors
     /// When it cannot be stored.
@@ -68,10 +82,15 @@ pub trait PackSink: Send {
         at: u64,
         bytes: &[u8],
         runs: &mut Vec<Run>,
-    ) -> Result<(), RepositoryError>;
+    ) -> Result<(), RepositoryError> {
+        for (start, raw) in run_bounds(bytes) {
+            runs.push(self.store(copy, at.saturating_add(start as u64), raw, None)?);
+        }
+        Ok(())
+    }
 
     /// Stores images of the pages `pages` (numbers within the file, ascending), which follow each other in `bytes`.
-    /// At most [`crate::files::MAX_RUN`] bytes; zeros are stored like everything else.
+    /// At most [`MAX_RUN`] bytes; zeros are stored like everything else.
     ///
     /// # Errors
     /// When it cannot be stored, or list and bytes do not fit.
@@ -81,13 +100,38 @@ pub trait PackSink: Send {
         page_size: u32,
         pages: &[PageNo],
         bytes: &[u8],
-    ) -> Result<Run, RepositoryError>;
+    ) -> Result<Run, RepositoryError> {
+        let (list, first) = page_list(copy, page_size, pages, bytes)?;
+        self.store(copy, u64::from(first) * u64::from(page_size), bytes, Some(list))
+    }
 
     /// Ends the pack and makes it durable.
     ///
     /// # Errors
     /// When that fails.
     fn finish(self: Box<Self>) -> Result<(), RepositoryError>;
+}
+
+/// The stretches of a buffer that become runs: no zeros, none longer than a run may be.
+fn run_bounds(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    stretches(bytes).into_iter().flat_map(move |(start, end)| {
+        let stretch = bytes.get(start..end).unwrap_or_default();
+        (start..).step_by(MAX_RUN).zip(stretch.chunks(MAX_RUN))
+    })
+}
+
+/// Checks that the bytes are whole pages, as many as the list has.
+fn page_list(
+    copy: &FileCopy,
+    page_size: u32,
+    pages: &[PageNo],
+    bytes: &[u8],
+) -> Result<(PageList, u32), Incomplete> {
+    let misfit = || Incomplete::Pages { path: copy.path.clone() };
+    let list = PageList::from_numbers(pages.iter().map(|page| page.0)).ok_or_else(misfit)?;
+    let first = pages.first().ok_or_else(misfit)?.0;
+    let expected = pages.len() as u64 * u64::from(page_size);
+    if bytes.len() as u64 != expected || bytes.len() > MAX_RUN { Err(misfit()) } else { Ok((list, first)) }
 }
 
 /// Takes the redo, in order.

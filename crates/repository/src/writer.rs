@@ -11,12 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use reseed_io::{IoError, Op, write};
-use reseed_terms::PageNo;
 
 use crate::catalog::NameLock;
-use crate::codec::{Encoded, Encoder, entry_name, pages_name, stretches};
+use crate::codec::{Encoded, Encoder, run_name};
 use crate::error::{Incomplete, RepositoryError};
-use crate::files::{FileEntry, MAX_RUN, PageList, Run};
+use crate::files::{FileEntry, PageList, Run};
 use crate::id::{SetId, SetKind};
 use crate::index;
 use crate::manifest::{
@@ -286,21 +285,6 @@ struct PackWriter {
     encoder: Encoder,
 }
 
-/// Appends one run to a pack.
-fn store(
-    file: &mut StoredWriter,
-    pack: u32,
-    at: u64,
-    raw: usize,
-    encoded: &Encoded<'_>,
-) -> Result<Run, IoError> {
-    let offset = file.len();
-    for part in encoded.parts {
-        file.append(part)?;
-    }
-    Ok(record(pack, offset, at, raw, encoded))
-}
-
 pub(crate) fn record(pack: u32, offset: u64, at: u64, raw: usize, encoded: &Encoded<'_>) -> Run {
     Run {
         pack,
@@ -315,56 +299,20 @@ pub(crate) fn record(pack: u32, offset: u64, at: u64, raw: usize, encoded: &Enco
     }
 }
 
-/// The stretches of a buffer that become runs: no zeros, none longer than a run may be.
-pub(crate) fn run_bounds(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    stretches(bytes).into_iter().flat_map(move |(start, end)| {
-        let stretch = bytes.get(start..end).unwrap_or_default();
-        (start..).step_by(MAX_RUN).zip(stretch.chunks(MAX_RUN))
-    })
-}
-
-/// Checks that the bytes are whole pages, as many as the list has.
-pub(crate) fn page_list(
-    copy: &FileCopy,
-    page_size: u32,
-    pages: &[PageNo],
-    bytes: &[u8],
-) -> Result<(PageList, u32), Incomplete> {
-    let misfit = || Incomplete::Pages { path: copy.path.clone() };
-    let list = PageList::from_numbers(pages.iter().map(|page| page.0)).ok_or_else(misfit)?;
-    let first = pages.first().ok_or_else(misfit)?.0;
-    let expected = pages.len() as u64 * u64::from(page_size);
-    if bytes.len() as u64 != expected || bytes.len() > MAX_RUN { Err(misfit()) } else { Ok((list, first)) }
-}
-
 impl PackSink for PackWriter {
-    fn append(
+    fn store(
         &mut self,
         copy: &FileCopy,
         at: u64,
-        bytes: &[u8],
-        runs: &mut Vec<Run>,
-    ) -> Result<(), RepositoryError> {
-        for (start, raw) in run_bounds(bytes) {
-            let at = at.saturating_add(start as u64);
-            let encoded = self.encoder.encode(&entry_name(&copy.path, at), raw)?;
-            runs.push(store(&mut self.file, self.number, at, raw.len(), &encoded)?);
-        }
-        Ok(())
-    }
-
-    fn append_pages(
-        &mut self,
-        copy: &FileCopy,
-        page_size: u32,
-        pages: &[PageNo],
-        bytes: &[u8],
+        raw: &[u8],
+        pages: Option<PageList>,
     ) -> Result<Run, RepositoryError> {
-        let (list, first) = page_list(copy, page_size, pages, bytes)?;
-        let at = u64::from(first) * u64::from(page_size);
-        let encoded = self.encoder.encode(&pages_name(&copy.path, first), bytes)?;
-        let run = store(&mut self.file, self.number, at, bytes.len(), &encoded)?;
-        Ok(Run { pages: Some(list), ..run })
+        let encoded = self.encoder.encode(&run_name(&copy.path, at, pages.as_ref()), raw)?;
+        let offset = self.file.len();
+        for part in encoded.parts {
+            self.file.append(part)?;
+        }
+        Ok(Run { pages, ..record(self.number, offset, at, raw.len(), &encoded) })
     }
 
     fn finish(self: Box<Self>) -> Result<(), RepositoryError> {

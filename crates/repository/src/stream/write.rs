@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use reseed_io::{IoError, Op};
-use reseed_terms::PageNo;
 
 use super::{
     FRAME_HEAD, MAGIC, PREAMBLE, RunMeta, STREAM, STREAM_FORMAT, StreamHead, frame_hash, frame_head,
 };
-use crate::codec::{Encoded, Encoder, entry_name, pages_name};
+use crate::codec::{Encoder, run_name};
 use crate::error::{Incomplete, RepositoryError};
-use crate::files::{FileEntry, Run};
+use crate::files::{FileEntry, PageList, Run};
 use crate::hash::Hasher;
 use crate::id::{ServerName, SetId};
 use crate::index;
@@ -20,7 +19,7 @@ use crate::manifest::{INDEX, RedoFile, SetFacts, StoredFile, Totals, redo_name};
 use crate::path::RelPath;
 use crate::redo::FrameMaker;
 use crate::sink::{FileCopy, PackSink, Published, RedoSink, Removed, Sink};
-use crate::writer::{NewSet, Start, page_list, record, run_bounds};
+use crate::writer::{NewSet, Start, record};
 
 /// Redo that waits for the stream while runs are on their way. The log's follower must not be held up by a
 /// receiver that pauses for a moment.
@@ -283,51 +282,23 @@ struct Runs {
     encoder: Encoder,
 }
 
-fn send_run(
-    shared: &Shared,
-    copy: &FileCopy,
-    mut run: Run,
-    encoded: &Encoded<'_>,
-) -> Result<Run, RepositoryError> {
-    let mut out = shared.out()?;
-    run.offset = out.runs;
-    let meta = RunMeta { path: copy.path.clone(), run };
-    let text = serde_json::to_vec(&meta).map_err(|e| RepositoryError::Compress(e.into()))?;
-    let [a, b, c] = encoded.parts;
-    out.frame(b'R', &[&(text.len() as u32).to_le_bytes(), &text, a, b, c])?;
-    out.runs += 1;
-    Ok(meta.run)
-}
-
 impl PackSink for Runs {
-    fn append(
+    fn store(
         &mut self,
         copy: &FileCopy,
         at: u64,
-        bytes: &[u8],
-        runs: &mut Vec<Run>,
-    ) -> Result<(), RepositoryError> {
-        for (start, raw) in run_bounds(bytes) {
-            let at = at.saturating_add(start as u64);
-            let encoded = self.encoder.encode(&entry_name(&copy.path, at), raw)?;
-            let run = record(copy.number, 0, at, raw.len(), &encoded);
-            runs.push(send_run(&self.shared, copy, run, &encoded)?);
-        }
-        Ok(())
-    }
-
-    fn append_pages(
-        &mut self,
-        copy: &FileCopy,
-        page_size: u32,
-        pages: &[PageNo],
-        bytes: &[u8],
+        raw: &[u8],
+        pages: Option<PageList>,
     ) -> Result<Run, RepositoryError> {
-        let (list, first) = page_list(copy, page_size, pages, bytes)?;
-        let at = u64::from(first) * u64::from(page_size);
-        let encoded = self.encoder.encode(&pages_name(&copy.path, first), bytes)?;
-        let run = Run { pages: Some(list), ..record(copy.number, 0, at, bytes.len(), &encoded) };
-        send_run(&self.shared, copy, run, &encoded)
+        let encoded = self.encoder.encode(&run_name(&copy.path, at, pages.as_ref()), raw)?;
+        let mut out = self.shared.out()?;
+        let run = Run { pages, ..record(copy.number, out.runs, at, raw.len(), &encoded) };
+        let meta = RunMeta { path: copy.path.clone(), run };
+        let text = serde_json::to_vec(&meta).map_err(|e| RepositoryError::Compress(e.into()))?;
+        let [a, b, c] = encoded.parts;
+        out.frame(b'R', &[&(text.len() as u32).to_le_bytes(), &text, a, b, c])?;
+        out.runs += 1;
+        Ok(meta.run)
     }
 
     fn finish(self: Box<Self>) -> Result<(), RepositoryError> {
