@@ -58,6 +58,13 @@ impl Case {
                     .with_context(|| format!("set {number} of the chain"))?;
             }
         }
+        let shown = of_set(&trip, "show", id(&sets[last])?)?.arg("--json").run()?.expect_success()?;
+        let chain = serde_json::from_str::<Value>(&shown.stdout)?["chain"].clone();
+        let ids: Vec<Value> = sets.iter().map(|set| set["id"].clone()).collect();
+        ensure!(chain == Value::from(ids), "{chain:#}");
+        let shown = of_set(&trip, "show", id(&sets[last])?)?.run()?.expect_success()?;
+        let words = format!("{} and {last} incremental set", id(&sets[0])?);
+        ensure!(shown.stdout.contains(&words), "{}", shown.stdout);
         let verified = of_set(&trip, "verify", id(&sets[last])?)?.arg("--pages").run()?;
         verified.expect_success()?;
         source.stop()

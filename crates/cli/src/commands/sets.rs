@@ -72,10 +72,11 @@ pub fn show(args: &ShowArgs) -> Result<Outcome, Failure> {
             restorable: info.is_good(),
             pinned: info.pinned.as_ref(),
             verified: info.verified.as_ref(),
+            chain: listing.chain(info).map(|chain| chain.into_iter().map(|set| set.id().as_str()).collect()),
             manifest: &info.manifest,
         })?;
     } else {
-        out::text(described(info, Timestamp::now()))?;
+        out::text(described(info, &listing, Timestamp::now()))?;
     }
     Ok(Outcome::Done)
 }
@@ -197,7 +198,7 @@ pub fn age(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-fn described(set: &SetInfo, now: Timestamp) -> String {
+fn described(set: &SetInfo, listing: &Listing, now: Timestamp) -> String {
     let manifest = &set.manifest;
     let server = &manifest.server;
     let second = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
@@ -241,6 +242,12 @@ fn described(set: &SetInfo, now: Timestamp) -> String {
     ];
     if let Some(parent) = &manifest.parent {
         lines.push(line("parent", &parent.id));
+        if let Some(chain) = listing.chain(set) {
+            let stored = chain.iter().map(|set| set.manifest.totals.stored).sum();
+            let full = chain.first().map(|set| set.id().as_str()).unwrap_or_default();
+            let above = summary::count(chain.len().saturating_sub(1) as u64, "incremental set");
+            lines.push(line("chain", format_args!("{full} and {above}, {} stored in all", Size(stored))));
+        }
     }
     lines.extend(manifest.locks.iter().map(|lock| {
         line(
@@ -329,6 +336,8 @@ struct ShowDocument<'a> {
     restorable: bool,
     pinned: Option<&'a Pin>,
     verified: Option<&'a Verified>,
+    /// The full set and all up to this one; none where one is missing.
+    chain: Option<Vec<&'a str>>,
     manifest: &'a Manifest,
 }
 
