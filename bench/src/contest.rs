@@ -41,20 +41,21 @@ impl Contest<'_> {
         Ok(())
     }
 
-    fn backup(&self, dir: &Path, command: &str) -> Result<Cost> {
+    /// A backup with the load beside it, whose transactions are numbered from `first` on.
+    pub fn backup(&self, dir: &Path, first: u64, command: &str) -> Result<Cost> {
         measure::forget(&[self.server.datadir(), dir])?;
-        let load = Load::start(self.server, self.pace, data::rows(self.mib))?;
+        let load = Load::start(self.server, self.pace, data::rows(self.mib), first)?;
         let cost = measure::run(command);
         load.stop()?;
         cost
     }
 
-    fn restore(&self, dir: &Path, command: &str) -> Result<Cost> {
+    pub fn restore(&self, dir: &Path, command: &str) -> Result<Cost> {
         measure::forget(&[dir])?;
         measure::run(command)
     }
 
-    fn prove(&self, datadir: &Path) -> Result<()> {
+    pub fn prove(&self, datadir: &Path) -> Result<()> {
         if !self.prove {
             return Ok(());
         }
@@ -71,16 +72,16 @@ impl Contest<'_> {
         format!("{} --no-defaults", quoted(&self.server.kind().program("mariadb-backup")))
     }
 
-    fn peer_backup(&self) -> String {
+    pub fn peer_backup(&self) -> String {
         format!("{} --backup --user=root {} --parallel={}", self.peer(), self.socket(), self.threads)
     }
 
-    fn peer_prepare(&self, from: &Path) -> String {
+    pub fn peer_prepare(&self, from: &Path) -> String {
         format!("{} --prepare --use-memory=1G --target-dir={}", self.peer(), quoted(from))
     }
 
     /// `how`: copy-back or move-back.
-    fn peer_back(&self, how: &str, from: &Path, datadir: &Path) -> String {
+    pub fn peer_back(&self, how: &str, from: &Path, datadir: &Path) -> String {
         format!(
             "{} --{how} --parallel={} --target-dir={} --datadir={}",
             self.peer(),
@@ -90,40 +91,52 @@ impl Contest<'_> {
         )
     }
 
+    /// A backup into the repository; `how`: compression, kind.
+    pub fn reseed_backup(&self, repo: &Path, how: &str) -> Result<String> {
+        Ok(format!(
+            "{} backup --repo {} --name bench --quiet {how} --threads {} --no-defaults --user=root {} && {}",
+            quoted(&reseed_tests::tool::binary()?),
+            quoted(repo),
+            self.threads,
+            self.socket(),
+            durable(repo)
+        ))
+    }
+
+    /// `set`: an id or latest.
+    pub fn reseed_restore(&self, repo: &Path, set: &str, datadir: &Path) -> Result<String> {
+        Ok(format!(
+            "{} restore --repo {} --name bench --quiet {set} --memory 1G --datadir {} && {}",
+            quoted(&reseed_tests::tool::binary()?),
+            quoted(repo),
+            quoted(datadir),
+            durable(datadir)
+        ))
+    }
+
     fn reseed(&self, dir: &Path, series: &mut Series, form: Form, compress: &str) -> Result<()> {
-        let binary = quoted(&reseed_tests::tool::binary()?);
         let (repo, datadir) = (dir.join("repo"), dir.join("data"));
-        let set = format!("--repo {} --name bench --quiet", quoted(&repo));
-        let login = format!("--no-defaults --user=root {}", self.socket());
-        let threads = self.threads;
-        let command = format!(
-            "{binary} backup {set} --compress {compress} --threads {threads} {login} && {}",
-            durable(&repo)
-        );
-        series.add(Job::Backup, form, Tool::Reseed, self.backup(dir, &command)?);
-        let command = format!(
-            "{binary} restore {set} latest --memory 1G --datadir {} && {}",
-            quoted(&datadir),
-            durable(&datadir)
-        );
+        let command = self.reseed_backup(&repo, compress)?;
+        series.add(Job::Backup, form, Tool::Reseed, self.backup(dir, 0, &command)?);
+        let command = self.reseed_restore(&repo, "latest", &datadir)?;
         series.add(Job::Restore, form, Tool::Reseed, self.restore(dir, &command)?);
         self.prove(&datadir)
     }
 }
 
 fn reseed_plain(contest: &Contest<'_>, dir: &Path, series: &mut Series) -> Result<()> {
-    contest.reseed(dir, series, Form::Plain, "none")
+    contest.reseed(dir, series, Form::Plain, "--compress none")
 }
 
 fn reseed_compressed(contest: &Contest<'_>, dir: &Path, series: &mut Series) -> Result<()> {
-    contest.reseed(dir, series, Form::Compressed, "zstd:1")
+    contest.reseed(dir, series, Form::Compressed, "--compress zstd:1")
 }
 
 /// The backup stays what a backup is for when it is copied back; moving it back uses it up, and is shown beside.
 fn peer_plain(contest: &Contest<'_>, dir: &Path, series: &mut Series) -> Result<()> {
     let (set, copied, moved) = (dir.join("set"), dir.join("copied"), dir.join("moved"));
     let command = format!("{} --target-dir={} && {}", contest.peer_backup(), quoted(&set), durable(&set));
-    series.add(Job::Backup, Form::Plain, Tool::Peer, contest.backup(dir, &command)?);
+    series.add(Job::Backup, Form::Plain, Tool::Peer, contest.backup(dir, 0, &command)?);
     let prepared = contest.restore(dir, &contest.peer_prepare(&set))?;
     let command = format!("{} && {}", contest.peer_back("copy-back", &set, &copied), durable(&copied));
     let back = measure::run(&command)?;
@@ -145,7 +158,7 @@ fn peer_compressed(contest: &Contest<'_>, dir: &Path, series: &mut Series) -> Re
         quoted(&stream),
         quoted(&stream)
     );
-    series.add(Job::Backup, Form::Compressed, Tool::Peer, contest.backup(dir, &command)?);
+    series.add(Job::Backup, Form::Compressed, Tool::Peer, contest.backup(dir, 0, &command)?);
     // What was unpacked is nobody's backup: it may be moved.
     let command = format!(
         "mkdir {here} && zstd -q -d -c {} | {mbstream} -x -p {threads} -C {here} && {} && {} && {}",
@@ -177,11 +190,11 @@ fn floor(contest: &Contest<'_>, dir: &Path, series: &mut Series) -> Result<()> {
 }
 
 /// fsync of every file and folder.
-fn durable(tree: &Path) -> String {
+pub fn durable(tree: &Path) -> String {
     format!("find {} -exec sync {{}} +", quoted(tree))
 }
 
-fn quoted(path: &Path) -> String {
+pub fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 

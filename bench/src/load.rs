@@ -12,6 +12,9 @@ use reseed_tests::{Server, Session};
 
 use crate::data;
 
+/// How long a server may take to write out what it has changed.
+const SETTLE: Duration = Duration::from_secs(300);
+
 /// Ends with the handle.
 #[derive(Debug)]
 pub struct Load {
@@ -20,8 +23,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// `pace` transactions a second; none at all for 0.
-    pub fn start(server: &Server, pace: u32, rows: u64) -> Result<Load> {
+    /// `pace` transactions a second, from the one with the number `first` on; none at all for 0.
+    pub fn start(server: &Server, pace: u32, rows: u64, first: u64) -> Result<Load> {
         let stop = Arc::new(AtomicBool::new(false));
         if pace == 0 {
             return Ok(Load { stop, thread: None });
@@ -29,7 +32,7 @@ impl Load {
         let (stopped, socket) = (Arc::clone(&stop), server.socket());
         let thread = std::thread::Builder::new()
             .name("load".to_owned())
-            .spawn(move || run(&socket, pace, rows, &stopped))
+            .spawn(move || run(&socket, pace, rows, first, &stopped))
             .context("cannot start a thread")?;
         Ok(Load { stop, thread: Some(thread) })
     }
@@ -54,17 +57,35 @@ impl Drop for Load {
     }
 }
 
-fn run(socket: &Path, pace: u32, rows: u64, stop: &AtomicBool) -> Result<u64> {
+/// So many transactions, from the one with the number `first` on, as quickly as they go.
+pub fn change(server: &Server, rows: u64, first: u64, count: u64) -> Result<()> {
+    let mut session = server.session()?;
+    (first..first + count).try_for_each(|number| transaction(&mut session, rows, number))
+}
+
+/// Hours that go by: the server writes out what it has changed in memory, and its checkpoint follows.
+pub fn settle(server: &Server) -> Result<()> {
+    let dirty = "SELECT variable_value FROM information_schema.global_status \
+                 WHERE variable_name = 'Innodb_buffer_pool_pages_dirty'";
+    let limit = server.value("SELECT @@innodb_max_dirty_pages_pct")?;
+    server.sql(&["SET GLOBAL innodb_max_dirty_pages_pct = 0"])?;
+    let since = Instant::now();
+    while server.value(dirty)?.parse::<u64>()? > 0 {
+        if since.elapsed() > SETTLE {
+            bail!("the server did not write out its changed pages");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.sql(&[&format!("SET GLOBAL innodb_max_dirty_pages_pct = {limit}")])
+}
+
+fn run(socket: &Path, pace: u32, rows: u64, first: u64, stop: &AtomicBool) -> Result<u64> {
     let mut session = Session::open(socket)?;
     let step = Duration::from_secs_f64(1.0 / f64::from(pace));
     let mut next = Instant::now();
     let mut done: u64 = 0;
     while !stop.load(Ordering::Relaxed) {
-        // Multiplying by large odd numbers spreads the rows over all pages of all tables.
-        let table = done % data::TABLES + 1;
-        let id = done.wrapping_mul(2_654_435_761) % rows + 1;
-        let other = done.wrapping_mul(40_503) % rows + 1;
-        transaction(&mut session, table, id, other)?;
+        transaction(&mut session, rows, first + done)?;
         done += 1;
         next += step;
         let now = Instant::now();
@@ -77,8 +98,12 @@ fn run(socket: &Path, pace: u32, rows: u64, stop: &AtomicBool) -> Result<u64> {
     Ok(done)
 }
 
-/// What sysbench calls a write-only transaction.
-fn transaction(session: &mut Session, table: u64, id: u64, other: u64) -> Result<()> {
+/// What sysbench calls a write-only transaction. Its number tells which rows it changes: multiplying by large odd
+/// numbers spreads them over all pages of all tables.
+fn transaction(session: &mut Session, rows: u64, number: u64) -> Result<()> {
+    let table = number % data::TABLES + 1;
+    let id = number.wrapping_mul(2_654_435_761) % rows + 1;
+    let other = number.wrapping_mul(40_503) % rows + 1;
     session.exec("BEGIN")?;
     session.exec(&format!("UPDATE bench.sbtest{table} SET k = k + 1 WHERE id = {id}"))?;
     session.exec(&format!("UPDATE bench.sbtest{table} SET c = {} WHERE id = {other}", data::digits(10)))?;

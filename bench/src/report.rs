@@ -104,28 +104,29 @@ impl Series {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
     Some((low + high) / 2.0)
 }
 
-const BEGIN: &str = "<!-- made by cargo xtask bench --write -->\n";
 const END: &str = "<!-- end -->";
 
-/// Puts the table in the place of the former one.
-pub fn write(path: &Path, table: &str) -> Result<()> {
+/// Puts the table in the place of the former one of the same benchmark: `bench` or `bench incremental`.
+pub fn write(path: &Path, benchmark: &str, table: &str) -> Result<()> {
     let shown = path.display();
     let page = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-    let page = replaced(&page, table).with_context(|| format!("{shown} has no place for the table"))?;
+    let page =
+        replaced(&page, benchmark, table).with_context(|| format!("{shown} has no place for the table"))?;
     std::fs::write(path, page).with_context(|| format!("cannot write {shown}"))
 }
 
-fn replaced(page: &str, table: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
+fn replaced(page: &str, benchmark: &str, table: &str) -> Option<String> {
+    let begin = format!("<!-- made by cargo xtask {benchmark} --write -->\n");
+    let (before, rest) = page.split_once(&begin)?;
     let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{table}\n{END}{after}"))
+    Some(format!("{before}{begin}\n{table}\n{END}{after}"))
 }
 
 #[cfg(test)]
@@ -164,9 +165,12 @@ mod tests {
 
     #[test]
     fn only_the_table_of_the_page_changes() {
-        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let new = replaced(&page, "new\n").unwrap();
-        assert_eq!(new, format!("before\n{BEGIN}\nnew\n\n{END}\nafter\n"));
-        assert_eq!(replaced("no place", "new"), None);
+        let place =
+            |name: &str, text| format!("<!-- made by cargo xtask {name} --write -->\n\n{text}\n{END}\n");
+        let page =
+            |text| format!("before\n{}between\n{}after\n", place("bench", "old"), place("bench more", text));
+        let new = replaced(&page("old"), "bench more", "new").unwrap();
+        assert_eq!(new, page("new"));
+        assert_eq!(replaced("no place", "bench", "new"), None);
     }
 }
