@@ -11,6 +11,10 @@ use crate::files::{FileEntry, Run};
 use crate::manifest::INDEX;
 use crate::path::RelPath;
 use crate::reader::{RunReader, SetReader};
+use crate::window::Window;
+
+/// What one thread's readers of all sets read ahead together: a chain may be long.
+const READ_AHEAD: usize = 16 << 20;
 
 /// A whole chain; of one set when that is a full one.
 #[derive(Debug, Clone)]
@@ -79,7 +83,9 @@ impl Chain {
     /// # Errors
     /// When there is no memory for it.
     pub fn runs(&self) -> Result<ChainRuns, RepositoryError> {
-        let readers = self.sets.iter().map(SetReader::runs).collect::<Result<_, _>>()?;
+        let ahead = READ_AHEAD / self.sets.len().max(1);
+        let readers = self.sets.iter().map(|set| set.runs_with(Window::new().reads_ahead(ahead)));
+        let readers = readers.collect::<Result<_, _>>()?;
         Ok(ChainRuns { readers, before: self.before.clone() })
     }
 }

@@ -160,8 +160,12 @@ impl SetReader {
     /// # Errors
     /// When there is no memory for it.
     pub fn runs(&self) -> Result<RunReader, RepositoryError> {
+        self.runs_with(Window::new())
+    }
+
+    pub(crate) fn runs_with(&self, window: Window) -> Result<RunReader, RepositoryError> {
         let decoder = Decoder::new(self.manifest().compression)?;
-        Ok(RunReader { set: self.clone(), packs: HashMap::new(), decoder, window: Window::new() })
+        Ok(RunReader { set: self.clone(), packs: HashMap::new(), decoder, window })
     }
 
     fn pack(&self, number: u32) -> Result<Arc<DataFile>, RepositoryError> {

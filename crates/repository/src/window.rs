@@ -12,8 +12,12 @@ use crate::hash::Hasher;
 /// Bytes that [`Hashing`] reads at once.
 const PIECE: usize = 1 << 20;
 
+/// The longest run, wherever in its first block it begins.
+const MOST: usize = (MAX_STORED as usize + 2 * BLOCK).next_multiple_of(BLOCK);
+
 /// The part of a pack that was read last. A reader that goes through a pack in order gets what follows in the same
 /// large read; one that jumps about reads no more than it needs.
+/// Its memory is no more than was asked for so far.
 #[derive(Debug)]
 pub(crate) struct Window {
     buf: AlignedBuf,
@@ -22,12 +26,19 @@ pub(crate) struct Window {
     len: usize,
     /// Where the last request ended.
     expected: u64,
+    /// Bytes of a read that goes on in order, at least.
+    ahead: usize,
 }
 
 impl Window {
     pub(crate) fn new() -> Window {
-        let buf = AlignedBuf::new(MAX_STORED as usize + 2 * BLOCK);
-        Window { buf, pack: 0, start: 0, len: 0, expected: 0 }
+        Window { buf: AlignedBuf::new(BLOCK), pack: 0, start: 0, len: 0, expected: 0, ahead: MOST }
+    }
+
+    /// One of many at a time: it reads ahead no further than its part of the memory allows.
+    pub(crate) fn reads_ahead(mut self, bytes: usize) -> Window {
+        self.ahead = bytes.next_multiple_of(BLOCK).min(MOST);
+        self
     }
 
     /// The bytes of a pack from `offset` on; `None` when they are not there, or more than a run can have.
@@ -41,7 +52,14 @@ impl Window {
         if self.find(pack, offset, len).is_none() {
             let skip = (offset % BLOCK as u64) as usize;
             let in_order = self.pack == pack && self.expected == offset;
-            let wanted = if in_order { self.buf.len() } else { (skip + len).next_multiple_of(BLOCK) };
+            let needed = (skip + len).next_multiple_of(BLOCK);
+            let wanted = if in_order { needed.max(self.ahead) } else { needed };
+            if wanted > MOST {
+                return Ok(None);
+            }
+            if wanted > self.buf.len() {
+                self.buf = AlignedBuf::new(wanted);
+            }
             self.len = 0;
             self.start = offset - skip as u64;
             self.pack = pack;

@@ -26,8 +26,8 @@ use crate::report::{Report, Steps};
 use crate::source::Source;
 use crate::target::Target;
 
-/// Memory that one worker takes beside the redo: a run, the same joined, what is read from the pack, changes.
-const PER_THREAD: u64 = 16 << 20;
+/// Memory that one worker takes beside the redo: a run, the same joined, what is read from the packs, changes.
+const PER_THREAD: u64 = 32 << 20;
 const MIN_REDO_MEMORY: u64 = 8 << 20;
 
 /// Brings a set back into a datadir.

@@ -16,6 +16,12 @@ use crate::error::RestoreError;
 use crate::plan::PlannedFile;
 use crate::source::{ReadRun, Source};
 
+/// The most segments that a worker takes at once, about as much as a copier took: it then goes through each pack of a
+/// chain in order, in large reads.
+const STRETCH: usize = 32;
+/// How many pieces of a tablespace each thread gets at least, if there are as many segments.
+const PIECES: usize = 4;
+
 /// One worker's own.
 struct Worker<'s> {
     reader: Box<dyn ReadRun + 's>,
@@ -32,7 +38,7 @@ pub fn pass(scene: &Scene<'_>, source: &dyn Source) -> Result<Done, RestoreError
     let first = units
         .iter()
         .enumerate()
-        .filter_map(|(unit, of)| Some(Task { unit, file: *of.files.first()?, segment: 0, first: true }));
+        .filter_map(|(unit, of)| Some(Task { unit, file: *of.files.first()?, segments: 0..1, first: true }));
     let queue = Queue::new(first);
     scene.on_threads(
         || queue.stop(),
@@ -59,40 +65,50 @@ fn work(
     done: &mut Done,
 ) -> Result<(), RestoreError> {
     while let Some(task) = queue.next() {
-        scene.cancel.check()?;
-        reseed_io::failpoint!("restore.pages")
-            .map_err(|e| IoError::new(Op::Write, scene.path(task.file), e))?;
         let (Some(unit), Some(file), Some(writer)) =
             (units.get(task.unit), scene.plan.files.get(task.file), writers.get(task.file))
         else {
             return Err(RestoreError::Worker { what: "the plan of the pass" });
         };
-        write_segment(scene, worker, task, unit, file, writer, done)?;
-        if task.first {
-            queue.opened(others(scene, task, unit));
-        }
-        if writer.is_last() {
-            writer.finish(scene.final_size(unit, task.file, file, writer.end()))?;
+        for segment in task.segments.clone() {
+            scene.cancel.check()?;
+            reseed_io::failpoint!("restore.pages")
+                .map_err(|e| IoError::new(Op::Write, scene.path(task.file), e))?;
+            write_segment(scene, worker, segment, task.first, unit, file, writer, done)?;
+            if task.first {
+                queue.opened(others(scene, &task, unit));
+            }
+            if writer.is_last() {
+                writer.finish(scene.final_size(unit, task.file, file, writer.end()))?;
+            }
         }
     }
     Ok(())
 }
 
 /// The unit's tasks but the first.
-fn others(scene: &Scene<'_>, first: Task, unit: &Unit) -> Vec<Task> {
+fn others(scene: &Scene<'_>, first: &Task, unit: &Unit) -> Vec<Task> {
     let mut tasks = Vec::new();
     for &file in &unit.files {
         let segments = scene.plan.files.get(file).map_or(0, |file| file.segments.len().max(1));
-        let all = (0..segments).map(|segment| Task { unit: first.unit, file, segment, first: false });
-        tasks.extend(all.filter(|task| (task.file, task.segment) != (first.file, first.segment)));
+        let begin = if file == first.file { first.segments.end } else { 0 };
+        let step = (segments / (scene.threads.max(1) * PIECES)).clamp(1, STRETCH);
+        tasks.extend((begin..segments).step_by(step).map(|from| Task {
+            unit: first.unit,
+            file,
+            segments: from..(from + step).min(segments),
+            first: false,
+        }));
     }
     tasks
 }
 
+#[allow(clippy::too_many_arguments)]
 fn write_segment(
     scene: &Scene<'_>,
     worker: &mut Worker<'_>,
-    task: Task,
+    segment: usize,
+    first: bool,
     unit: &Unit,
     file: &PlannedFile<'_>,
     writer: &Writer,
@@ -104,17 +120,16 @@ fn write_segment(
         done.written += writer.write(0, content, false)?;
         return Ok(());
     }
-    let Some(segment) = file.segments.get(task.segment) else { return Ok(()) };
-    if let Some(next) =
-        file.segments.get(task.segment + 1).and_then(|next| file.entry.runs.get(next.runs.start))
-    {
+    let next = segment + 1;
+    let Some(segment) = file.segments.get(segment) else { return Ok(()) };
+    if let Some(next) = file.segments.get(next).and_then(|next| file.entry.runs.get(next.runs.start)) {
         worker.reader.prefetch(next)?;
     }
     let raw = read_segment(worker, file, segment)?;
     let written = match unit.space {
         // A tablespace that is written as it was may have pages that leave holes.
         None => writer.write(segment.bytes.start, &worker.run, file.entry.kind.has_pages())?,
-        Some(space) => pages(scene, worker, task, space, unit, file, segment, writer, done)?,
+        Some(space) => pages(scene, worker, first, space, unit, file, segment, writer, done)?,
     };
     done.written += written;
     scene.progress.advance(raw);
@@ -125,7 +140,7 @@ fn write_segment(
 fn pages(
     scene: &Scene<'_>,
     worker: &mut Worker<'_>,
-    task: Task,
+    is_first: bool,
     space: SpaceId,
     unit: &Unit,
     file: &PlannedFile<'_>,
@@ -136,7 +151,7 @@ fn pages(
     let path = file.entry.path.to_string();
     let first = segment.pages.start;
     let bytes = &mut worker.run;
-    let opened = if task.first {
+    let opened = if is_first {
         let format = worker.patcher.first_page(&path, Stretch { space, first, bytes })?;
         let opened = scene.open(space, &path, format, bytes)?;
         if format.is_none() {

@@ -2,14 +2,16 @@
 //! how all of them are to be read; large tablespaces first, so that none is left over at the end.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// One piece of work: positions in the plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     pub unit: usize,
     pub file: usize,
-    pub segment: usize,
+    /// Neighbours, since what lies side by side in a file does so in the packs.
+    pub segments: Range<usize>,
     /// The one that must be done before the unit's others may be.
     pub first: bool,
 }
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     fn task(unit: usize, segment: usize) -> Task {
-        Task { unit, file: unit, segment, first: segment == 0 }
+        Task { unit, file: unit, segments: segment..segment + 1, first: segment == 0 }
     }
 
     #[test]
