@@ -8,6 +8,7 @@ mod draw;
 mod exit;
 mod failure;
 mod log;
+mod man;
 mod out;
 mod reference;
 mod service;
@@ -72,8 +73,8 @@ fn usage(error: &clap::Error, config: Option<&Path>) -> ExitCode {
     let printed = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match printed {
-            Err(gone) if gone.kind() != std::io::ErrorKind::BrokenPipe => Outcome::Failed.into(),
-            _ => Outcome::Done.into(),
+            Err(error) => report(&Failure::stdout(error), false),
+            Ok(()) => Outcome::Done.into(),
         },
         _ => {
             if let Some(file) = config {

@@ -1,11 +1,10 @@
-//! The reference of all options as Markdown, and the man pages, from the one definition of the options.
+//! The reference of all options as Markdown, from the one definition of the options.
 
 use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, Command, CommandFactory};
 
 use crate::args::Cli;
-use crate::config;
 
 /// docs/reference/options.md. A test fails when the file differs from this.
 pub fn options() -> String {
@@ -91,62 +90,6 @@ pub fn meaning(argument: &Arg) -> String {
         let _ = write!(text, ". Default: {}", defaults.collect::<Vec<_>>().join(", "));
     }
     text
-}
-
-/// A man page: of `reseed`, of one of its commands, or of its configuration file.
-#[derive(Debug)]
-pub struct ManPage {
-    /// What it is about; `None` for the program itself.
-    pub topic: Option<String>,
-    pub file_name: String,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Content {
-    Command(Box<Command>),
-    Text(String),
-}
-
-impl ManPage {
-    /// # Errors
-    /// Never in practice: it is written into memory.
-    pub fn render(&self) -> std::io::Result<Vec<u8>> {
-        match &self.content {
-            Content::Command(command) => {
-                let mut page = Vec::new();
-                clap_mangen::Man::new((**command).clone()).render(&mut page)?;
-                Ok(page)
-            }
-            Content::Text(text) => Ok(text.clone().into_bytes()),
-        }
-    }
-}
-
-pub fn man_pages() -> Vec<ManPage> {
-    let mut root = Cli::command();
-    root.build();
-    let own = Content::Command(Box::new(root.clone()));
-    let mut pages = vec![ManPage { topic: None, file_name: "reseed.1".to_owned(), content: own }];
-    command_pages(&root, "", &mut pages);
-    pages.push(ManPage {
-        topic: Some("reseed.toml".to_owned()),
-        file_name: "reseed.toml.5".to_owned(),
-        content: Content::Text(config::man_page(&root)),
-    });
-    pages
-}
-
-fn command_pages(parent: &Command, prefix: &str, pages: &mut Vec<ManPage>) {
-    for command in parent.get_subcommands().filter(|command| !command.is_hide_set()) {
-        let topic = format!("{prefix}{}", command.get_name());
-        command_pages(command, &format!("{topic}-"), pages);
-        pages.push(ManPage {
-            file_name: format!("reseed-{topic}.1"),
-            topic: Some(topic),
-            content: Content::Command(Box::new(command.clone())),
-        });
-    }
 }
 
 #[cfg(test)]

@@ -152,6 +152,7 @@ impl Command {
             Command::Backup(args) => args.json,
             Command::Restore(args) => args.json,
             Command::Clone(args) => args.json,
+            Command::HandOver(args) => args.json,
             Command::Attach(args) => args.json,
             Command::List(args) => args.json,
             Command::Show(args) => args.json,
@@ -160,8 +161,7 @@ impl Command {
             Command::Expire(args) => args.json,
             Command::Check(args) => args.json,
             Command::Config(ConfigArgs { what: ConfigCommand::Show(args) }) => args.json,
-            Command::HandOver(_)
-            | Command::Pin(_)
+            Command::Pin(_)
             | Command::Unpin(_)
             | Command::Completions(_)
             | Command::Man(_)

@@ -175,6 +175,10 @@ pub struct HandOverArgs {
     #[command(flatten)]
     pub set: SetArgs,
 
+    /// Print one JSON document on stdout, with each statement by itself
+    #[arg(long)]
+    pub json: bool,
+
     #[command(flatten)]
     pub source: SourceArgs,
 }

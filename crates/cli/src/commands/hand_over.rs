@@ -1,8 +1,11 @@
 //! `reseed hand-over`, and the hand-over that `restore` ends with.
 
 use reseed_repository::Manifest;
-use reseed_server::handover::{self, Dialect, Handover, HandoverOptions, Of, Position, SourcePassword, Tls};
+use reseed_server::handover::{
+    self, Dialect, Handover, HandoverOptions, Of, Position, SourcePassword, Statement, Tls,
+};
 use reseed_server::options::Password;
+use serde::Serialize;
 
 use super::{connect, sets};
 use crate::args::{DialectArg, HandOverArgs, OfArg, PositionArg, SourceArgs, TlsArg};
@@ -16,8 +19,46 @@ const PASSWORD_VARIABLE: &str = "RESEED_SOURCE_PASSWORD";
 pub fn run(args: &HandOverArgs) -> Result<Outcome, Failure> {
     let set = sets::open(&args.set)?;
     let handover = make(set.manifest(), &options(&args.source)?)?;
-    out::text(handover)?;
+    if args.json {
+        out::json(&Document::of(set.manifest(), &handover))?;
+    } else {
+        out::text(handover)?;
+    }
     Ok(Outcome::Done)
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    set: &'a str,
+    name: &'a str,
+    statements: Vec<Line<'a>>,
+    /// Settings that are worth a thought, not run by anybody.
+    advice: Vec<Line<'a>>,
+    notes: &'a [String],
+    /// A password is to be filled in.
+    has_placeholder: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    sql: &'a str,
+    comment: &'a str,
+}
+
+impl Document<'_> {
+    fn of<'a>(manifest: &'a Manifest, handover: &'a Handover) -> Document<'a> {
+        let lines = |statements: &'a [Statement]| {
+            statements.iter().map(|one| Line { sql: &one.sql, comment: &one.comment }).collect()
+        };
+        Document {
+            set: manifest.id.as_str(),
+            name: manifest.name.as_str(),
+            statements: lines(&handover.statements),
+            advice: lines(&handover.advice),
+            notes: &handover.notes,
+            has_placeholder: handover.has_placeholder,
+        }
+    }
 }
 
 /// Whether the user wants a hand-over at the end of a restore.

@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use crate::args::{Cli, CompletionsArgs, ManArgs, ReferenceArgs, ReferencePage};
 use crate::exit::{self, Outcome};
 use crate::failure::Failure;
-use crate::{config, out, reference};
+use crate::{config, man, out, reference};
 
 pub fn completions(args: &CompletionsArgs) -> Result<Outcome, Failure> {
     let mut script = Vec::new();
@@ -20,20 +20,20 @@ pub fn man(args: &ManArgs) -> Result<Outcome, Failure> {
     match &args.dir {
         Some(dir) => all_pages(dir)?,
         None => {
-            let page = reference::man_pages()
+            let page = man::pages()
                 .into_iter()
                 .find(|page| page.topic == args.topic)
                 .ok_or_else(|| Failure::new(Outcome::Usage, "there is no such page"))?;
-            out::bytes(&page.render().map_err(Failure::stdout)?)?;
+            out::text(page.text)?;
         }
     }
     Ok(Outcome::Done)
 }
 
 fn all_pages(dir: &Path) -> Result<(), Failure> {
-    for page in reference::man_pages() {
+    for page in man::pages() {
         let path = dir.join(&page.file_name);
-        page.render().and_then(|bytes| std::fs::write(&path, bytes)).map_err(|error| {
+        std::fs::write(&path, page.text).map_err(|error| {
             Failure::new(Outcome::Failed, format!("cannot write {}: {error}", path.display()))
         })?;
     }

@@ -30,7 +30,7 @@ pub fn run(args: &RestoreArgs, session: &Session) -> Result<Outcome, Failure> {
         None => reseed_restore::restore_stream(Pipe::new(stdin()?, cancel.clone()), &options, drawer, cancel),
     };
     let report = result.map_err(|error| failure::restore(&error))?;
-    tell(&report, args.json, session)?;
+    tell(&report, false, args.json, session)?;
     Ok(Outcome::Done)
 }
 
@@ -38,13 +38,13 @@ pub fn run(args: &RestoreArgs, session: &Session) -> Result<Outcome, Failure> {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn tell(report: &Report, as_json: bool, session: &Session) -> Result<(), Failure> {
+pub fn tell(report: &Report, cloned: bool, as_json: bool, session: &Session) -> Result<(), Failure> {
     if as_json {
         out::json(&Document::of(report))?;
     } else if let Some(statements) = &report.statements {
         out::text(statements)?;
     }
-    for line in summary::restore(report) {
+    for line in summary::restore(report, cloned) {
         session.drawer.say(&line);
     }
     Ok(())
@@ -142,6 +142,8 @@ pub struct Document<'a> {
     moved_aside: Option<&'a std::path::Path>,
     hand_over_file: Option<&'a std::path::Path>,
     hand_over: Option<&'a str>,
+    /// Those that the backup took in its server.
+    locks: &'a [reseed_terms::LockTimes],
     coordinates: &'a reseed_terms::Coordinates,
     notes: &'a [String],
 }
@@ -176,6 +178,7 @@ impl Document<'_> {
             moved_aside: report.moved_aside.as_deref(),
             hand_over_file: report.hand_over.as_deref(),
             hand_over: report.statements.as_deref(),
+            locks: &manifest.locks,
             coordinates: &manifest.coordinates,
             notes: &report.notes,
         }

@@ -36,7 +36,8 @@ pub fn backup(report: &reseed_backup::Report, name: &str) -> Vec<String> {
     lines
 }
 
-pub fn restore(report: &reseed_restore::Report) -> Vec<String> {
+/// With the source's locks where the backup was taken by the same run.
+pub fn restore(report: &reseed_restore::Report, cloned: bool) -> Vec<String> {
     let manifest = &report.manifest;
     let seconds: f64 = report.steps.iter().map(|step| step.took.as_secs_f64()).sum();
     let mut lines = vec![
@@ -57,6 +58,9 @@ pub fn restore(report: &reseed_restore::Report) -> Vec<String> {
             how_long(seconds, report.steps.iter().map(|step| (step.name, step.took.as_secs_f64()))),
         ),
     ];
+    if cloned {
+        lines.push(line("locks", locks_of_source(&manifest.locks)));
+    }
     if let Some(aside) = &report.moved_aside {
         let what = if report.equal.is_some() { "what was left of it" } else { "moved aside" };
         lines.push(line("old datadir", format_args!("{} ({what})", aside.display())));
@@ -96,6 +100,21 @@ pub fn locks(commits_held: Option<f64>, locks: &[LockTimes]) -> String {
         let _ = write!(text, "; longest wait {} ({})", Time::seconds(longest.waited), longest.lock);
     }
     text
+}
+
+/// `longest held 18 ms (FLUSH TABLES WITH READ LOCK), longest wait 3 ms (BACKUP STAGE FLUSH)`
+pub fn locks_of_source(locks: &[LockTimes]) -> String {
+    let longest = |of: fn(&LockTimes) -> f64| locks.iter().max_by(|a, b| of(a).total_cmp(&of(b)));
+    match (longest(|lock| lock.held), longest(|lock| lock.waited)) {
+        (Some(held), Some(waited)) => format!(
+            "at the source; longest held {} ({}), longest wait {} ({})",
+            Time::seconds(held.held),
+            held.lock,
+            Time::seconds(waited.waited),
+            waited.lock
+        ),
+        _ => "none at the source".to_owned(),
+    }
 }
 
 /// Where the backup stands in the binary log and in GTIDs, and where it stood as a replica.
@@ -161,6 +180,11 @@ mod tests {
             "commits were held for 18 ms; longest wait 250 ms (BACKUP STAGE FLUSH)"
         );
         assert_eq!(locks(None, &[]), "commits were not held");
+        assert_eq!(
+            locks_of_source(&all),
+            "at the source; longest held 1.0 s (BACKUP STAGE FLUSH), longest wait 250 ms (BACKUP STAGE FLUSH)"
+        );
+        assert_eq!(locks_of_source(&[]), "none at the source");
     }
 
     #[test]

@@ -61,7 +61,11 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
                     let damage = |text| Damage::of_file("the restored server", Problem::Syntax(text));
                     report.findings.extend(complaints.into_iter().map(damage));
                 }
-                set.keep_result(&report, Timestamp::now()).map_err(failed)?;
+                // What was found is told in any case.
+                if let Err(error) = set.keep_result(&report, Timestamp::now()) {
+                    let why = failure::repository(&error).to_line();
+                    tracing::warn!("what was found of {} is not kept: {why}", set.id());
+                }
                 SetResult::of(&set, &report, began.elapsed().as_secs_f64())
             }
             Err(damaged) => SetResult {

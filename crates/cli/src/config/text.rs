@@ -8,7 +8,7 @@ use roff::{Roff, bold, italic, roman};
 
 use super::definitions::{self, COMMAND_LINE_ONLY};
 use super::show;
-use crate::reference;
+use crate::{man, reference};
 
 /// What the file is, in sentences that all three documents share.
 const ABOUT: &[&str] = &[
@@ -147,7 +147,7 @@ pub fn reference(root: &Command) -> String {
 pub fn man_page(root: &Command) -> String {
     let (groups, all) = groups(root);
     let mut page = Roff::new();
-    page.control("TH", ["reseed.toml", "5", "", concat!("reseed ", env!("CARGO_PKG_VERSION"))]);
+    man::head(&mut page, "reseed.toml", "5");
     page.control("SH", ["NAME"]).text([roman("reseed.toml - configuration of reseed")]);
     page.control("SH", ["DESCRIPTION"]);
     for paragraph in ABOUT {
@@ -169,7 +169,7 @@ pub fn man_page(root: &Command) -> String {
         bold("reseed-config"),
         roman("(1)"),
     ]);
-    page.to_roff()
+    man::finish(&page)
 }
 
 /// Wrapped, each line behind a `# `.

@@ -86,7 +86,7 @@ impl<'a> Attach<'a> {
     /// # Errors
     /// With what went wrong; the datadir stays in place, and the failure says so.
     pub fn run(&self, report: &Report, json: bool) -> Result<Outcome, Failure> {
-        for text in summary::restore(report) {
+        for text in summary::restore(report, true) {
             self.session.drawer.say(&text);
         }
         let mut times = Times::of(report);

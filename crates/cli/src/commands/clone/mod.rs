@@ -45,7 +45,7 @@ pub fn run(args: &CloneArgs, session: &Session) -> Result<Outcome, Failure> {
     match attach {
         Some(attach) => attach.run(&report, args.json),
         None => {
-            restore::tell(&report, args.json, session)?;
+            restore::tell(&report, true, args.json, session)?;
             Ok(Outcome::Done)
         }
     }
