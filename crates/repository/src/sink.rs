@@ -52,7 +52,8 @@ pub trait Sink: Send + Sync {
     /// When the set is not complete, or anything fails.
     fn finish(self: Box<Self>, facts: SetFacts, files: Vec<FileEntry>) -> Result<Published, RepositoryError>;
 
-    /// Gives up: tells a receiver why, as far as there is one. A set that is dropped stays unpublished anyway.
+    /// Gives up: tells a receiver why, as far as there is one, and removes what was stored. A set that is dropped stays
+    /// unpublished anyway.
     fn abort(self: Box<Self>, reason: &str);
 }
 

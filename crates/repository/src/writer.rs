@@ -76,6 +76,14 @@ struct Shared {
     redo: Mutex<Option<RedoFile>>,
 }
 
+impl Shared {
+    /// Gives its room back: what else lives on a full disk cannot wait for the next backup, which removes what is left all
+    /// the same. Under its final name a set is never touched.
+    fn remove(&self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -270,10 +278,13 @@ impl Sink for SetWriter {
     }
 
     fn finish(self: Box<Self>, facts: SetFacts, files: Vec<FileEntry>) -> Result<Published, RepositoryError> {
-        self.publish(facts, files)
+        let shared = Arc::clone(&self.shared);
+        self.publish(facts, files).inspect_err(|_| shared.remove())
     }
 
-    fn abort(self: Box<Self>, _reason: &str) {}
+    fn abort(self: Box<Self>, _reason: &str) {
+        self.shared.remove();
+    }
 }
 
 /// One pack; each copying thread has its own.

@@ -158,10 +158,21 @@ fn nothing_is_published_until_the_end_and_leftovers_go() {
     let listing = repository.sets(&name()).unwrap();
     assert!(listing.sets.is_empty() && listing.leftovers[0].name == format!("{id}.partial"));
 
-    // Not finished: neither pack nor redo.
+    // Not finished: neither pack nor redo. A run that fails leaves nothing behind, also one that gives up.
     let error = (Box::new(writer) as Box<dyn Sink>).finish(facts(0), vec![]).unwrap_err();
     assert!(matches!(error, RepositoryError::Incomplete(Incomplete::Pack { number: 0 })), "{error}");
     drop(pack);
+    assert!(repository.sets(&name()).unwrap().leftovers.is_empty());
+    let begin = || {
+        let writer = repository.begin(&lock_one, NewSet::full(start())).unwrap();
+        let mut pack = writer.pack().unwrap();
+        pack.append(&writer.copy(&path("a")), 0, &noise(1, 10_000), &mut vec![]).unwrap();
+        writer
+    };
+    (Box::new(begin()) as Box<dyn Sink>).abort("no more");
+    assert!(repository.sets(&name()).unwrap().leftovers.is_empty());
+    // One that is killed can remove nothing.
+    drop(begin());
     let next = repository.begin(&lock_one, NewSet::full(start())).unwrap();
     assert_eq!(next.removed().len(), 1);
     assert!(next.removed()[0].bytes > 1000, "{:?}", next.removed());
