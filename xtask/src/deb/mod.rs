@@ -3,6 +3,7 @@
 
 mod copyright;
 mod cross;
+mod emulated;
 mod prove;
 
 use std::fs;
@@ -11,6 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use serde_json::Value;
 
 use crate::{ci, workspace};
 
@@ -23,12 +25,16 @@ pub struct Args {
     /// For which machines
     #[arg(long, value_enum, default_value_t = Arch::Amd64)]
     arch: Arch,
-    /// Then install, use, upgrade and remove it in clean roots of Debian; needs root
+    /// Then install, use, upgrade and remove it in clean roots of Debian, which needs root; for arm64: run its program by
+    /// emulation, against real servers
     #[arg(long)]
     prove: bool,
     /// Of cargo; `dev` is built sooner, to try the package and not the program
     #[arg(long, default_value = "dist")]
     profile: String,
+    /// Prove this package instead of building one
+    #[arg(long, requires = "prove", value_name = "FILE", conflicts_with = "arch")]
+    package: Option<PathBuf>,
     /// Only this root, e.g. bookworm
     #[arg(long, requires = "prove")]
     suite: Option<String>,
@@ -52,12 +58,19 @@ impl Arch {
 const ARM64: &str = "aarch64-unknown-linux-gnu";
 
 pub fn run(args: &Args) -> Result<()> {
-    let deb = build(args.arch, &args.profile)?;
+    let deb = match &args.package {
+        Some(deb) => deb.clone(),
+        None => build(args.arch, &args.profile)?,
+    };
     eprintln!("{}", deb.display());
-    if args.prove {
-        prove::run(&deb, args.suite.as_deref())?;
+    match (args.prove, args.arch) {
+        (false, _) => Ok(()),
+        (true, Arch::Amd64) => prove::run(&deb, args.suite.as_deref()),
+        (true, Arch::Arm64) => {
+            let target = workspace::root().join("target");
+            emulated::run(&cross::Tools::fetch(&target)?, &target.join("deb/stage/reseed"))
+        }
     }
-    Ok(())
 }
 
 fn build(arch: Arch, profile: &str) -> Result<PathBuf> {
@@ -115,11 +128,25 @@ fn generate(program: &Path, stage: &Path) -> Result<()> {
     }
     let version = env!("CARGO_PKG_VERSION");
     let changelog = format!(
-        "reseed ({version}) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- The reseed maintainers \
-         <maintainers@users.noreply.github.com>  Thu, 01 Jan 2026 00:00:00 +0000\n"
+        "reseed ({version}) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- {}  Thu, 01 Jan 2026 00:00:00 +0000\n",
+        maintainer()?
     );
     fs::write(stage.join("changelog"), changelog)?;
+    let upstream = stage.join("CHANGELOG.md");
+    fs::copy(workspace::root().join("CHANGELOG.md"), &upstream).context("cannot copy CHANGELOG.md")?;
+    workspace::output(Command::new("gzip").args(["-9", "--no-name"]).arg(&upstream))?;
     Ok(())
+}
+
+/// Who stands for the package, as crates/cli/Cargo.toml has it.
+fn maintainer() -> Result<String> {
+    let mut metadata = Command::new(workspace::cargo());
+    metadata.current_dir(workspace::root()).args(["metadata", "--format-version=1", "--no-deps", "--locked"]);
+    let metadata: Value = serde_json::from_str(&workspace::stdout(&mut metadata)?)?;
+    let packages = metadata["packages"].as_array();
+    let reseed = packages.into_iter().flatten().find(|package| package["name"] == "reseed");
+    let maintainer = reseed.and_then(|package| package.pointer("/metadata/deb/maintainer")?.as_str());
+    maintainer.map(str::to_owned).context("crates/cli/Cargo.toml names no maintainer")
 }
 
 /// The program runs where the C library has every symbol that it asks for.

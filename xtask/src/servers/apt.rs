@@ -36,11 +36,14 @@ const NOT_NEEDED: &[&str] = &[
 pub struct PrivateApt {
     dir: PathBuf,
     suite: &'static str,
+    /// Another machine's, where packages of that are wanted too.
+    foreign: Option<&'static str>,
 }
 
 impl PrivateApt {
     pub fn new(servers: &Path, recipe: &Recipe, mirror: &Mirror, security: Option<&str>) -> Result<Self> {
-        let apt = Self { dir: servers.join(format!(".apt-{}", recipe.suite)), suite: recipe.suite };
+        let foreign = recipe.alone.iter().find_map(|name| name.split_once(':').map(|(_, machine)| machine));
+        let apt = Self { dir: servers.join(format!(".apt-{}", recipe.suite)), suite: recipe.suite, foreign };
         apt.lay_out()?;
         let keyring = apt.keyring_for(servers, recipe, mirror)?;
         let signed = keyring.display();
@@ -80,7 +83,7 @@ impl PrivateApt {
             return Ok(mirror.keyring.clone());
         }
         eprintln!("the machine's archive keyring does not know {}: fetching a newer one", recipe.suite);
-        let own = Self { dir: servers.join(".keyring"), suite: recipe.suite };
+        let own = Self { dir: servers.join(".keyring"), suite: recipe.suite, foreign: None };
         own.lay_out()?;
         own.write_sources(&format!(
             "deb [signed-by={signed}] {} {} main\n",
@@ -111,6 +114,14 @@ impl PrivateApt {
         }
         command.args(["-o", "Acquire::Languages=none", "-o", "Acquire::Retries=3"]);
         command.args(["-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"]);
+        if let Some(foreign) = self.foreign {
+            command.args([
+                "-o",
+                "APT::Architectures::=amd64",
+                "-o",
+                &format!("APT::Architectures::={foreign}"),
+            ]);
+        }
         // The sandbox user of a root's apt could not write below this folder.
         command.args(["-o", "APT::Sandbox::User=root"]);
         command.env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");

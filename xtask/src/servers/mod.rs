@@ -177,7 +177,8 @@ fn fetch_one(recipe: &Recipe, servers: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Packages of bookworm as folders below `root`: some with all that they depend on, others alone.
+/// Packages of bookworm as folders below `root`: some with all that they depend on, others alone. A name with `:arm64` is
+/// that of another machine's package.
 pub fn unpack_packages(
     root: &Path,
     packages: &'static [&'static str],
@@ -187,15 +188,16 @@ pub fn unpack_packages(
         name: "tools",
         family: Family::MariaDb,
         suite: "bookworm",
-        security: false,
+        security: true,
         packages,
         alone,
         version: "",
         may_vanish: false,
     };
-    let servers = workspace::root().join("target").join("servers");
-    fs::create_dir_all(&servers).with_context(|| format!("cannot create {}", servers.display()))?;
-    let (apt, debs) = download(&tools, &servers, &mirror::find()?)?;
+    // Not among the servers, whose state this must not touch.
+    let home = workspace::root().join("target/deb/apt");
+    fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
+    let (apt, debs) = download(&tools, &home, &mirror::find()?)?;
     unpack::unpack(&debs, root)?;
     apt.forget_downloads()
 }
