@@ -154,9 +154,8 @@ fn password_files_that_others_may_read_are_refused() {
 }
 
 /// A pipe that nobody reads any more: the first byte that is written meets an error.
-fn closed_pipe() -> std::io::PipeWriter {
-    let (_, writer) = std::io::pipe().unwrap();
-    writer
+fn closed_pipe() -> std::io::Result<std::io::PipeWriter> {
+    std::io::pipe().map(|(_, writer)| writer)
 }
 
 /// As in `reseed list | head -0`: never a panic, never a message.
@@ -176,15 +175,20 @@ fn a_closed_pipe_ends_quietly() {
         (&["backup", "--help"], 0),
         (&["--version"], 0),
     ] {
-        let output = reseed().args(args).stdout(closed_pipe()).output().unwrap();
+        let output = reseed().args(args).stdout(closed_pipe().unwrap()).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
         assert!(stderr.is_empty() || (code == 10 && stderr.starts_with("error: there is no")), "{stderr}");
         // Messages that nobody reads change nothing either.
-        let output = reseed().args(args).stdout(closed_pipe()).stderr(closed_pipe()).output().unwrap();
+        let output = reseed()
+            .args(args)
+            .stdout(closed_pipe().unwrap())
+            .stderr(closed_pipe().unwrap())
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(code), "{args:?}");
     }
-    let wrong = reseed().arg("no-such").stderr(closed_pipe()).output().unwrap();
+    let wrong = reseed().arg("no-such").stderr(closed_pipe().unwrap()).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
 }
 
