@@ -63,9 +63,13 @@ fn documents_are_as_they_are_described() -> Result<()> {
     let (shown, done) = (setup()?, setup()?.arg("--run"));
     judge.judge("setup", shown, 0)?;
     judge.judge("setup", done, 0)?;
+    // A value for one command alone.
+    let config = trip.place("reseed.toml");
+    let text = std::fs::read_to_string(&config)?;
+    std::fs::write(&config, format!("{text}\n[backup]\nthreads = 2\n"))?;
     for given in ["", "--given"] {
         let show = Reseed::new(["config", "show", "--json", "--server", NAME, "--config"])?;
-        let show = show.arg(trip.place("reseed.toml")).args((!given.is_empty()).then_some(given));
+        let show = show.arg(&config).args((!given.is_empty()).then_some(given));
         judge.judge("config show", show, 0)?;
     }
 
