@@ -47,6 +47,7 @@ impl Tools {
         let home = target.join("cross");
         let mut tools = Tools { root: home.join("root"), libraries: home.join("lib"), rustc: None };
         tools.unpack("linker", &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"], &[])?;
+        tools.relocate()?;
         if !has_standard_library() {
             tools.unpack("rust", &["rustc-web"], &["libstd-rust-web-dev:arm64"])?;
             let rustc = home.join("rustc");
@@ -58,6 +59,14 @@ impl Tools {
             tools.rustc = Some(rustc);
         }
         Ok(tools)
+    }
+
+    /// The linker's own scripts name the C library by the place where an installed package has it.
+    fn relocate(&self) -> Result<()> {
+        let path = self.root.join(format!("usr/{TRIPLE}/lib/libc.so"));
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        fs::write(&path, text.replace(&format!("/usr/{TRIPLE}/lib/"), ""))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Once: what a marker says is there is not fetched again.

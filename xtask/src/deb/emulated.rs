@@ -33,7 +33,7 @@ pub fn run(tools: &Tools, program: &Path) -> Result<()> {
         bail!("the program says {version:?} and {help:?}");
     }
     let mut units = Command::new(workspace::cargo());
-    units.current_dir(workspace::root()).args(["test", "--locked", "--target", ARM64]);
+    units.current_dir(workspace::root()).args(["test", "--lib", "--tests", "--locked", "--target", ARM64]);
     units.args(COMPUTING.iter().flat_map(|name| ["--package", name]));
     units.envs(tools.environment()).env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", &emulator);
     ci::run(&mut units)?;
