@@ -70,6 +70,7 @@ pub fn export_raw(
         plan: &plan,
         paths,
         old: Vec::new(),
+        held: Vec::new(),
         changes: &changes,
         redo: manifest.capture.format,
         server_page: page_size(manifest)?,

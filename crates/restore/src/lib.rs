@@ -21,6 +21,7 @@ mod report;
 mod run;
 mod set;
 mod source;
+mod spool;
 mod stream;
 mod target;
 mod verify;

@@ -29,6 +29,8 @@ pub struct Report {
     pub redo_bytes: u64,
     /// Bytes of grouped redo that did not fit into memory.
     pub spilled: u64,
+    /// Bytes of a stream's redo that did not, as they were received.
+    pub staged: u64,
     pub steps: Vec<Step>,
     /// The old datadir, or what was left of one that was used up.
     pub moved_aside: Option<PathBuf>,

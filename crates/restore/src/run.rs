@@ -59,7 +59,7 @@ fn run_job(mut job: Job<'_>, source: &dyn Source) -> Result<Report, RestoreError
     job.target.check_old(manifest)?;
     job.check_space(source.files())?;
     job.steps.done("resolve");
-    let mut redo = Redo::load(&job, manifest, || source.redo())?;
+    let mut redo = Redo::load(&job, manifest, &job.budget(0), || source.redo())?;
     job.steps.done("redo");
     let created = redo.created(manifest, source.files());
     let plan = redo.plan(&job, manifest, source.files(), &created)?;
@@ -156,13 +156,16 @@ impl<'o> Job<'o> {
         Ok(())
     }
 
-    pub(crate) fn budget(&self) -> Budget {
+    /// Bytes that are there for the redo, and for what a stream has to keep until it ends.
+    pub(crate) fn memory(&self) -> usize {
         let buffers = PER_THREAD * self.threads as u64;
         let memory = self.options.memory.saturating_sub(buffers).max(MIN_REDO_MEMORY);
-        Budget {
-            memory: usize::try_from(memory).unwrap_or(usize::MAX),
-            spill: self.target.scratch("redo.spill"),
-        }
+        usize::try_from(memory).unwrap_or(usize::MAX)
+    }
+
+    /// What the redo may take of it, beside what is `taken`.
+    pub(crate) fn budget(&self, taken: usize) -> Budget {
+        Budget { memory: self.memory().saturating_sub(taken), spill: self.target.scratch("redo.spill") }
     }
 
     /// Makes the directories, and tells where each file is written.
@@ -219,6 +222,7 @@ impl<'o> Job<'o> {
             records: redo.changes.records,
             redo_bytes: manifest.capture.bytes,
             spilled: redo.changes.spilled,
+            staged: done.staged,
             steps: self.steps.finish(),
             moved_aside: published.moved_aside,
             hand_over,
@@ -259,13 +263,14 @@ impl Redo {
     pub(crate) fn load<'r>(
         job: &Job<'_>,
         manifest: &Manifest,
+        budget: &Budget,
         redo: impl FnOnce() -> Result<Box<dyn Read + Send + 'r>, RestoreError>,
     ) -> Result<Redo, RestoreError> {
         job.progress.start("redo", Some(manifest.capture.bytes));
         let (changes, clean) = match job.options.apply {
             Apply::Native => {
                 let (changes, metadata): (_, TableMetadata) =
-                    load(redo()?, &manifest.capture, &job.budget(), job.progress, job.cancel)?;
+                    load(redo()?, &manifest.capture, budget, job.progress, job.cancel)?;
                 (changes, Some(CleanLog::new(manifest, &metadata)?))
             }
             Apply::Server => {
@@ -343,6 +348,7 @@ impl Redo {
             plan,
             paths,
             old,
+            held: Vec::new(),
             changes: &self.changes,
             redo: manifest.capture.format,
             server_page: page_size(manifest)?,

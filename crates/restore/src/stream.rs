@@ -2,7 +2,7 @@
 //! end tells their names; then the redo, which came along, is applied to those pages that it touches. Nothing is
 //! believed before the stream's last mark was read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use reseed_innodb::bytes::be4;
 use reseed_innodb::{Flavour, SpaceFormat, fsp};
 use reseed_io::{Cancel, DataFile, IoError, Op, OutFile, Progress, ReadMode, write};
+use reseed_redo::SpaceId;
 use reseed_repository::{
     FileEntry, Item, RunDecoder, SetKind, StoredRun, StreamEnd, StreamReader, StreamServer,
 };
@@ -22,10 +23,13 @@ use crate::error::RestoreError;
 use crate::old::{Old, adopt, known_space, space_at};
 use crate::options::Options;
 use crate::pages::blocks::{Written, clear_between, write_changed, write_sparse};
+use crate::pages::held::{Held, Room};
+use crate::pages::scene::Scene;
 use crate::pages::second::{incoming, second_pass};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedFile};
 use crate::report::Report;
 use crate::run::{Job, Redo, failpoint, told_of_old};
+use crate::spool::Spool;
 
 const INCOMING: &str = "incoming";
 const SPOOL: &str = "redo.incoming";
@@ -67,53 +71,61 @@ fn run_job(mut job: Job<'_>, from: impl Read) -> Result<Report, RestoreError> {
     job.steps.done("resolve");
     let directory = job.target.scratch(INCOMING);
     write::make_dir(&directory, 0o700)?;
-    let spool = job.target.scratch(SPOOL);
+    let mut spool = Spool::new(job.target.scratch(SPOOL), job.memory() / 4);
+    // A part is left for the redo, which is grouped by page while both are there.
+    let room = Arc::new(Room::new(job.memory() / 2));
     progress.start("receive", server.as_ref().map(|server| server.bytes));
     let mut retention = Retention::of(server.as_ref().filter(|_| options.hand_over.is_some()));
-    let (end, received) = receive(&mut stream, &directory, &spool, &job, &mut retention)?;
+    let (end, received) = receive(&mut stream, &directory, &mut spool, &job, &room, &mut retention)?;
     job.notes.extend(retention.warning);
     progress.finish();
     job.steps.done("receive");
     let StreamEnd { manifest, files, .. } = *end;
     job.check_manifest(&manifest)?;
 
-    let open_spool = || -> Result<Box<dyn Read + Send>, RestoreError> { Ok(Box::new(Spool::open(&spool)?)) };
-    let mut redo = Redo::load(&job, &manifest, open_spool)?;
+    let budget = job.budget(spool.in_memory() + room.used());
+    let mut redo = Redo::load(&job, &manifest, &budget, || spool.reader())?;
     job.steps.done("redo");
     let created = redo.created(&manifest, &files);
     let plan = redo.plan(&job, &manifest, &files, &created)?;
     let redo = redo.for_pass();
     let paths = job.lay_out(&plan)?;
     give_names(&plan, &paths, &directory, &received.reused)?;
+    let held = held(&plan, &received.reused)?;
     write::remove_tree(&directory)?;
     progress.start("pages", None);
-    let mut done = second_pass(&redo.scene(&job, &manifest, &plan, paths)?)?;
+    let mut done = second_pass(&Scene { held, ..redo.scene(&job, &manifest, &plan, paths)? })?;
     progress.finish();
     done.written += received.written;
+    done.staged = spool.in_file();
     job.steps.done("pages");
-    redo.write_log(&job, &manifest, open_spool)?;
+    redo.write_log(&job, &manifest, || spool.reader())?;
     job.conclude(&manifest, &plan, &redo, done)
 }
+
+/// Copies that were made of files of the old datadir, with what is not written to them yet.
+type Reused = HashMap<u32, Arc<Held>>;
 
 /// What went into files.
 struct Received {
     written: Written,
-    /// Copies that were made of files of the old datadir.
-    reused: HashSet<u32>,
+    reused: Reused,
 }
 
 /// Takes the whole stream: runs into files, redo into the spool.
 fn receive<R: Read>(
     stream: &mut StreamReader<R>,
     directory: &Path,
-    spool: &Path,
+    spool: &mut Spool,
     job: &Job<'_>,
+    room: &Arc<Room>,
     retention: &mut Retention,
 ) -> Result<(Box<StreamEnd>, Received), RestoreError> {
     let copies = Copies {
         directory: directory.to_owned(),
         old: job.target.reusable(),
         owner: job.owner,
+        room: Arc::clone(room),
         files: Mutex::default(),
         written: Mutex::default(),
     };
@@ -140,13 +152,20 @@ fn receive<R: Read>(
         result
     });
     // What a worker met came before what the reader met because of it.
-    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    let result = match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => {
-            let end = result?;
-            let written = copies.written.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let files = copies.files.into_inner().unwrap_or_else(PoisonError::into_inner);
-            Ok((end, Received { written, reused: files.reused }))
+        None => result,
+    };
+    let written = copies.written.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Files { reused, .. } = copies.files.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match result {
+        Ok(end) => Ok((end, Received { written, reused })),
+        Err(error) => {
+            // The next run goes on from what there is. What cannot be written now has to come once more.
+            for (copy, held) in reused {
+                let _ = OutFile::open(&incoming(directory, copy)).map(|file| held.flush(&file));
+            }
+            Err(error)
         }
     }
 }
@@ -155,13 +174,11 @@ fn take<R: Read>(
     stream: &mut StreamReader<R>,
     sender: &Sender<StoredRun>,
     returned: &Receiver<StoredRun>,
-    spool: &Path,
+    spool: &mut Spool,
     job: &Job<'_>,
     stopped: &AtomicBool,
     retention: &mut Retention,
 ) -> Result<Box<StreamEnd>, RestoreError> {
-    let spool = OutFile::create_new(spool, 0o600)?;
-    let mut spooled = 0;
     loop {
         job.cancel.check()?;
         if stopped.load(Ordering::Acquire) {
@@ -179,11 +196,7 @@ fn take<R: Read>(
                 }
                 sender.send(run).map_err(|_| RestoreError::Stopped)?;
             }
-            Item::Redo(bytes) => {
-                spool.write_all_at(spooled, &bytes)?;
-                spool.start_writeback(spooled, bytes.len() as u64);
-                spooled += bytes.len() as u64;
-            }
+            Item::Redo(bytes) => spool.push(bytes)?,
             Item::End(end) => return Ok(end),
         }
     }
@@ -251,8 +264,10 @@ fn store(
             copy.sparse.store(true, Ordering::Relaxed);
         }
         let sparse = copy.sparse.load(Ordering::Relaxed);
-        let written = if copy.reused {
-            write_changed(&copy.file, run.at, &bytes, sparse)?
+        let written = if let Some(held) = &copy.held {
+            // The redo changes pages only.
+            let held = space(run.at, &bytes).map(|_| held.as_ref());
+            write_changed(&copy.file, run.at, &bytes, sparse, held)?
         } else {
             if sparse {
                 write_sparse(&copy.file, run.at, &bytes)?;
@@ -285,6 +300,7 @@ struct Copies<'o> {
     directory: PathBuf,
     old: Option<&'o Old>,
     owner: Option<(u32, u32)>,
+    room: Arc<Room>,
     files: Mutex<Files>,
     written: Mutex<Written>,
 }
@@ -293,14 +309,14 @@ struct Copies<'o> {
 #[derive(Default)]
 struct Files {
     open: HashMap<u32, Arc<Copy>>,
-    /// Those that were files of the old datadir.
-    reused: HashSet<u32>,
+    reused: Reused,
 }
 
 struct Copy {
     file: OutFile,
     sparse: AtomicBool,
-    reused: bool,
+    /// Of a file of the old datadir.
+    held: Option<Arc<Held>>,
 }
 
 impl Copies<'_> {
@@ -320,29 +336,42 @@ impl Copies<'_> {
             let file = OutFile::open(&path)?;
             let mut head = vec![0; fsp::FLAGS + 4];
             file.read_at(0, &mut head)?;
+            if let Some(held) = files.reused.get(&copy) {
+                held.overlay(0, &mut head);
+            }
             (file, is_page_compressed(&head))
         } else if let Some(file) = self.adopt(stored, bytes, &path)? {
-            files.reused.insert(copy);
+            files.reused.insert(copy, Arc::new(Held::new(Arc::clone(&self.room))));
             (file, false)
         } else {
             (OutFile::create_new(&path, 0o600)?, false)
         };
-        let reused = files.reused.contains(&copy);
-        let opened = Arc::new(Copy { file, sparse: sparse.into(), reused });
+        let held = files.reused.get(&copy).cloned();
+        let opened = Arc::new(Copy { file, sparse: sparse.into(), held });
         files.open.insert(copy, Arc::clone(&opened));
         Ok(opened)
     }
 
     fn adopt(&self, stored: &StoredRun, bytes: &[u8], path: &Path) -> Result<Option<OutFile>, RestoreError> {
-        let space = match stored.run.at {
-            0 => known_space(bytes),
-            at => space_at(at, bytes),
-        };
-        match self.old.and_then(|old| old.take(space, stored.path.as_path())) {
+        match self.old.and_then(|old| old.take(space(stored.run.at, bytes), stored.path.as_path())) {
             Some(old) => adopt(&old, path, self.owner),
             None => Ok(None),
         }
     }
+}
+
+/// The tablespace of which a run's bytes are pages, if they are.
+fn space(at: u64, bytes: &[u8]) -> Option<SpaceId> {
+    match at {
+        0 => known_space(bytes),
+        at => space_at(at, bytes),
+    }
+}
+
+/// By file of the plan: what is not written to it yet.
+fn held(plan: &Plan<'_>, reused: &Reused) -> Result<Vec<Option<Arc<Held>>>, RestoreError> {
+    let held = |file: &PlannedFile<'_>| Ok(copy_of(file.entry)?.and_then(|copy| reused.get(&copy).cloned()));
+    plan.files.iter().map(held).collect()
 }
 
 /// Gives each copy that the set's list names the name of its file.
@@ -350,7 +379,7 @@ fn give_names(
     plan: &Plan<'_>,
     paths: &[PathBuf],
     directory: &Path,
-    reused: &HashSet<u32>,
+    reused: &Reused,
 ) -> Result<(), RestoreError> {
     for (file, path) in plan.files.iter().zip(paths) {
         match (&file.content, copy_of(file.entry)?) {
@@ -358,7 +387,7 @@ fn give_names(
             (None, None) => drop(OutFile::create_new(path, 0o600)?),
             (None, Some(copy)) => {
                 let incoming = incoming(directory, copy);
-                if reused.contains(&copy) {
+                if reused.contains_key(&copy) {
                     let runs = file.entry.runs.iter().map(|run| run.at..run.at + u64::from(run.raw));
                     clear_between(&OutFile::open(&incoming)?, runs)?;
                 }
@@ -402,25 +431,5 @@ fn rename(from: &Path, to: &Path) -> Result<(), RestoreError> {
             fs::remove_file(from).map_err(|e| IoError::new(Op::Remove, from, e).into())
         }
         Err(e) => Err(IoError::new(Op::Rename, from, e).into()),
-    }
-}
-
-/// The redo as it was received.
-struct Spool {
-    file: DataFile,
-    at: u64,
-}
-
-impl Spool {
-    fn open(path: &Path) -> Result<Spool, RestoreError> {
-        Ok(Spool { file: DataFile::open(path, ReadMode::Cached)?, at: 0 })
-    }
-}
-
-impl Read for Spool {
-    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(self.at, into).map_err(std::io::Error::other)?;
-        self.at += read as u64;
-        Ok(read)
     }
 }

@@ -46,11 +46,16 @@ pub fn restore(report: &reseed_restore::Report, cloned: bool) -> Vec<String> {
         line(
             "how big",
             format_args!(
-                "{} written in {}{}, {} of redo",
+                "{} written in {}{}, {} of redo{}",
                 Size(report.bytes),
                 count(report.files, "file"),
                 report.equal.map(|bytes| format!(", {} were there already", Size(bytes))).unwrap_or_default(),
-                Size(report.redo_bytes)
+                Size(report.redo_bytes),
+                match report.spilled + report.staged {
+                    0 => String::new(),
+                    bytes =>
+                        format!(", {} of redo beyond --memory written to the staging directory", Size(bytes)),
+                }
             ),
         ),
         line(

@@ -7,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use reseed_innodb::bytes::all_zero;
 use reseed_io::OutFile;
 
+use super::held::Held;
 use crate::error::RestoreError;
 
 /// What a file system can leave out of a file.
-const BLOCK: usize = 4096;
+pub const BLOCK: usize = 4096;
 
 /// What became of bytes that a file was to hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Reused {
     ) -> Result<Written, RestoreError> {
         let given = at..at + bytes.len() as u64;
         self.given.lock().unwrap_or_else(PoisonError::into_inner).push(given);
-        write_changed(file, at, bytes, sparse)
+        write_changed(file, at, bytes, sparse, None)
     }
 
     /// # Errors
@@ -77,11 +78,18 @@ impl Reused {
     }
 }
 
-/// As [`Reused::write`], for one who remembers the stretches himself.
+/// As [`Reused::write`], for one who remembers the stretches himself. Blocks for which there is room are `held` and
+/// not written, and not counted either.
 ///
 /// # Errors
 /// When the disk fails.
-pub fn write_changed(file: &OutFile, at: u64, bytes: &[u8], sparse: bool) -> Result<Written, RestoreError> {
+pub fn write_changed(
+    file: &OutFile,
+    at: u64,
+    bytes: &[u8],
+    sparse: bool,
+    held: Option<&Held>,
+) -> Result<Written, RestoreError> {
     let mut old = vec![0; bytes.len()];
     // What cannot be read is not known to be equal.
     let known = file.read_at(at, &mut old).unwrap_or(0);
@@ -95,6 +103,8 @@ pub fn write_changed(file: &OutFile, at: u64, bytes: &[u8], sparse: bool) -> Res
             Fate::Kept
         } else if sparse && all_zero(new) {
             Fate::Cleared
+        } else if held.is_some_and(|held| held.keep(at + block.start as u64, new)) {
+            Fate::Kept
         } else {
             written.bytes += len;
             Fate::Written
@@ -127,7 +137,7 @@ pub fn clear_between(file: &OutFile, ranges: impl Iterator<Item = Range<u64>>) -
 }
 
 /// The stretch cut at the file's blocks: positions in the stretch.
-fn blocks(at: u64, len: usize) -> impl Iterator<Item = Range<usize>> {
+pub fn blocks(at: u64, len: usize) -> impl Iterator<Item = Range<usize>> {
     let lead = ((BLOCK - (at % BLOCK as u64) as usize) % BLOCK).min(len);
     let head = std::iter::once(0..lead).filter(|head| !head.is_empty());
     head.chain((lead..len).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(len)))

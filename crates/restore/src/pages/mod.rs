@@ -3,6 +3,7 @@
 //! redo touches.
 
 pub(crate) mod blocks;
+pub(crate) mod held;
 pub(crate) mod pass;
 pub mod patch;
 mod queue;

@@ -1,7 +1,7 @@
 //! What the passes share: the plan, the redo, and the rules for a tablespace's first page and final size.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use reseed_innodb::{PageSize, SpaceFormat, fsp, set_flush_lsn};
 use reseed_io::{Cancel, Progress};
@@ -9,6 +9,7 @@ use reseed_redo::{Lsn, PageId, RedoFormat, SpaceId};
 use reseed_terms::Flavour;
 
 use super::blocks::Written;
+use super::held::Held;
 use super::patch::{Counts, Patcher};
 use super::writer::Writer;
 use crate::changes::Changes;
@@ -23,6 +24,8 @@ pub struct Scene<'s> {
     pub paths: Vec<PathBuf>,
     /// By file of the plan: the file of the old datadir that becomes it.
     pub old: Vec<Option<PathBuf>>,
+    /// By file of the plan: what of it came in a stream and is not written yet.
+    pub held: Vec<Option<Arc<Held>>>,
     pub changes: &'s Changes,
     pub redo: RedoFormat,
     pub server_page: PageSize,
@@ -42,6 +45,8 @@ pub struct Scene<'s> {
 pub struct Done {
     pub counts: Counts,
     pub written: Written,
+    /// Bytes of redo that lay in the staging directory as they were received.
+    pub staged: u64,
     pub notes: Vec<String>,
 }
 
@@ -49,6 +54,7 @@ impl Done {
     pub fn add(&mut self, mut other: Done) {
         self.counts.add(other.counts);
         self.written += other.written;
+        self.staged += other.staged;
         self.notes.append(&mut other.notes);
     }
 }

@@ -2,6 +2,7 @@
 //! pages that the redo touches are read, changed and written again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reseed_innodb::PageSize;
@@ -11,6 +12,7 @@ use reseed_io::{IoError, Op, OutFile};
 use reseed_redo::{Lsn, PageNo};
 
 use super::blocks::Written;
+use super::held::Held;
 use super::patch::{PagePlace, Patcher, Stretch};
 use super::scene::{Done, Opened, Scene, Unit};
 use super::writer::finish;
@@ -38,8 +40,8 @@ pub fn second_pass(scene: &Scene<'_>) -> Result<Done, RestoreError> {
     })?);
     let files: Vec<(&Unit, usize)> =
         units.iter().flat_map(|unit| unit.files.iter().map(move |file| (unit, *file))).collect();
-    done.add(each(scene, files.len(), |at, _, _| match files.get(at) {
-        Some((unit, file)) => close(scene, unit, *file),
+    done.add(each(scene, files.len(), |at, _, done| match files.get(at) {
+        Some((unit, file)) => close(scene, unit, *file, done),
         None => Ok(()),
     })?);
     Ok(done)
@@ -81,9 +83,9 @@ fn open(
     let (Some(space), Some(&first)) = (unit.space, unit.files.first()) else { return Ok(()) };
     let Some(planned) = scene.plan.files.get(first) else { return Ok(()) };
     let path = planned.entry.path.to_string();
-    let file = OutFile::open(&scene.path(first))?;
+    let file = Paged::open(scene, first)?;
     let mut bytes = vec![0; PageSize::MAX.bytes()];
-    let read = file.read_at(0, &mut bytes)?;
+    let read = file.read(0, &mut bytes)?;
     bytes.truncate(read);
     let before = bytes.clone();
     let format = patcher.first_page(&path, Stretch { space, first: 0, bytes: &mut bytes })?;
@@ -96,8 +98,7 @@ fn open(
         && bytes != before
     {
         let page = bytes.get(..format.physical().bytes()).unwrap_or_default();
-        file.write_all_at(0, page)?;
-        done.written += Written::all(page);
+        done.written += file.write(0, page)?;
     }
     Ok(())
 }
@@ -127,18 +128,50 @@ fn touch(
     Ok(())
 }
 
+/// A file as it is to be so far: what lies on the disk, and over it what is held back.
+struct Paged {
+    file: OutFile,
+    held: Option<Arc<Held>>,
+}
+
+impl Paged {
+    fn open(scene: &Scene<'_>, at: usize) -> Result<Paged, RestoreError> {
+        Ok(Paged { file: OutFile::open(&scene.path(at))?, held: scene.held.get(at).cloned().flatten() })
+    }
+
+    /// Fills `bytes`, behind the end with zeros, and tells where the end is.
+    fn read(&self, at: u64, bytes: &mut [u8]) -> Result<usize, RestoreError> {
+        let read = self.file.read_at(at, bytes)?;
+        if let Some(rest) = bytes.get_mut(read..) {
+            rest.fill(0);
+        }
+        let held = self.held.as_ref().map_or(0, |held| held.overlay(at, bytes));
+        Ok(read.max(held))
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<Written, RestoreError> {
+        match &self.held {
+            Some(held) => held.put(&self.file, at, bytes),
+            None => {
+                self.file.write_all_at(at, bytes)?;
+                Ok(Written::all(bytes))
+            }
+        }
+    }
+}
+
 /// A tablespace's files as a place of pages.
 struct Files<'s> {
     scene: &'s Scene<'s>,
     unit: &'s Unit,
     size: u64,
-    open: Option<(usize, OutFile)>,
+    open: Option<(usize, Paged)>,
     written: Written,
 }
 
 impl Files<'_> {
     /// The file that holds the page, and where in it.
-    fn find(&mut self, number: u64) -> Result<(&OutFile, u64), RestoreError> {
+    fn find(&mut self, number: u64) -> Result<(&Paged, u64), RestoreError> {
         let missing = RestoreError::Worker { what: "the plan of the pass" };
         let first_page =
             |at: &usize| self.scene.plan.files.get(*at).map_or(0, |file| u64::from(file.entry.first_page));
@@ -146,7 +179,7 @@ impl Files<'_> {
         let Some(&at) = holding else { return Err(missing) };
         let offset = (number - first_page(&at)) * self.size;
         if self.open.as_ref().is_none_or(|(open, _)| *open != at) {
-            self.open = Some((at, OutFile::open(&self.scene.path(at))?));
+            self.open = Some((at, Paged::open(self.scene, at)?));
         }
         match &self.open {
             Some((_, file)) => Ok((file, offset)),
@@ -158,25 +191,24 @@ impl Files<'_> {
 impl PagePlace for Files<'_> {
     fn read(&mut self, number: u64, page: &mut [u8]) -> Result<bool, RestoreError> {
         let (file, offset) = self.find(number)?;
-        let read = file.read_at(offset, page)?;
-        if let Some(rest) = page.get_mut(read..) {
-            rest.fill(0);
-        }
+        file.read(offset, page)?;
         Ok(!all_zero(page))
     }
 
     fn write(&mut self, number: u64, page: &[u8]) -> Result<(), RestoreError> {
         let (file, offset) = self.find(number)?;
-        file.write_all_at(offset, page)?;
-        self.written += Written::all(page);
+        let written = file.write(offset, page)?;
+        self.written += written;
         Ok(())
     }
 }
 
-fn close(scene: &Scene<'_>, unit: &Unit, at: usize) -> Result<(), RestoreError> {
+fn close(scene: &Scene<'_>, unit: &Unit, at: usize, done: &mut Done) -> Result<(), RestoreError> {
     let Some(planned) = scene.plan.files.get(at) else { return Ok(()) };
-    let path: PathBuf = scene.path(at);
-    let file = OutFile::open(&path)?;
+    let Paged { file, held } = Paged::open(scene, at)?;
+    if let Some(held) = held {
+        done.written += held.flush(&file)?;
+    }
     if let (Some(space), Some(Opened { format: Some(format), .. })) = (unit.space, unit.opened.get())
         && scene.changes.voids().is_trimmed(space)
     {
