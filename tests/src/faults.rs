@@ -1,5 +1,6 @@
 //! Making things go wrong on purpose, and the proof that nothing was left behind.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,26 @@ pub fn small(name: &str) -> Result<Server> {
     }
     server.sql(&["CREATE TABLE shop.m (id INT PRIMARY KEY) ENGINE=MyISAM"])?;
     Ok(server)
+}
+
+/// Files of a directory, byte by byte.
+pub type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// Every file below a directory.
+pub fn files(dir: &Path) -> Result<Files> {
+    let mut found = Files::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.is_file() {
+                found.insert(path.clone(), std::fs::read(&path)?);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// A failpoint that holds a run until it is let go.

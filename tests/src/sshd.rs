@@ -102,6 +102,29 @@ impl Sshd {
         host.program("ssh", &format!("exec '{}' -F '{}' \"$@\"", program("ssh").display(), config.display()))
     }
 
+    /// Ends all sessions from the outside, as a line that breaks does; sshd itself goes on. Tells how many processes
+    /// of sshd that were.
+    pub fn break_off(&self) -> Result<usize> {
+        // What runs in a session has to notice by itself: only sshd's own processes are ended, which are of its program.
+        let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+        let own = program(self.child.id()).context("sshd does not run")?;
+        let processes = processes()?;
+        let mut session = vec![self.child.id()];
+        let mut ended = 0;
+        while let Some(parent) = session.pop() {
+            for (pid, _) in processes.iter().filter(|(_, above)| *above == parent) {
+                session.push(*pid);
+                if program(*pid).is_some_and(|program| program == own) {
+                    let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+                    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)
+                        .context("cannot end a session")?;
+                    ended += 1;
+                }
+            }
+        }
+        Ok(ended)
+    }
+
     /// Who logs in: `ACCOUNT@address` stands for `root@…` in documents.
     pub fn account(&self) -> &'static str {
         ACCOUNT
@@ -117,6 +140,21 @@ impl Drop for Sshd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// All processes: number, and parent's number.
+fn processes() -> Result<Vec<(u32, u32)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        if let Some(Ok(parent)) = parent.map(|parent| parent.trim().parse()) {
+            found.push((pid, parent));
+        }
+    }
+    Ok(found)
 }
 
 fn program(name: &str) -> PathBuf {

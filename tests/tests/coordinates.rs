@@ -73,8 +73,16 @@ fn arrives(replica: &Server, schema: &str, id: u32) -> Result<()> {
     }
 }
 
-fn follow(source: &Server, replica: &Server) -> Result<()> {
-    let statements = replication::from_the_beginning(source);
+fn follow(source: &Server, replica: &Server, gtid: bool) -> Result<()> {
+    let mut statements = replication::from_the_beginning(source);
+    if !gtid && source.kind().is_mariadb() {
+        let logs = source.rows("SHOW BINARY LOGS")?;
+        let first = logs.first().and_then(|log| log.first()).context("no binary log")?;
+        let by_file = format!("MASTER_LOG_FILE='{first}', MASTER_LOG_POS=4, MASTER_USE_GTID=no");
+        for statement in &mut statements {
+            *statement = statement.replace("MASTER_USE_GTID=slave_pos", &by_file);
+        }
+    }
     replica.sql(&statements.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
@@ -120,8 +128,8 @@ impl<'a> Set<'a> {
     }
 
     /// Becomes a replica of the server that was backed up. Returns the script.
-    fn of_server(&self, server: &Server) -> Result<String> {
-        let script = self.trip.hand_over(self.of, &[])?;
+    fn of_server(&self, server: &Server, more: &[&str]) -> Result<String> {
+        let script = self.trip.hand_over(self.of, more)?;
         pipe_into_client(server, &script)?;
         Ok(script)
     }
@@ -187,7 +195,7 @@ fn source_and_replica(name: &str, gtid: bool) -> Result<()> {
     }
     let source = builder(name, 1, gtid)?.start()?;
     let replica = builder(name, 2, gtid)?.start()?;
-    follow(&source, &replica)?;
+    follow(&source, &replica, gtid)?;
     write(&source, "d", 1)?;
     let gap = if gtid { make_gap(&source)? } else { None };
     write(&source, "d", 1000)?;
@@ -199,14 +207,20 @@ fn source_and_replica(name: &str, gtid: bool) -> Result<()> {
     write(&source, "d", 2000)?;
 
     let (plain, beside, below) = (of_source.restored(3)?, of_replica.restored(4)?, of_replica.restored(5)?);
-    let script = of_source.of_server(&plain)?;
+    // MariaDB has GTIDs in any case.
+    let by_file: &[&str] = if gtid { &[] } else { &["--position", "file"] };
+    let script = of_source.of_server(&plain, by_file)?;
     match (&gap, gtid, source.kind().is_mariadb()) {
         (Some(uuid), ..) => contains(&script, &[":4711", uuid, "SOURCE_AUTO_POSITION = 1"])?,
         (None, true, true) => contains(&script, &["0-1-5", "7-1-", "MASTER_USE_GTID = slave_pos"])?,
+        (None, _, true) => contains(&script, &["_LOG_FILE", "_LOG_POS", "MASTER_USE_GTID = no"])?,
         _ => contains(&script, &["_LOG_FILE", "_LOG_POS"])?,
     }
-    of_replica.of_source(&beside)?;
-    of_replica.of_server(&below)?;
+    let script = of_replica.of_source(&beside)?;
+    if !gtid {
+        contains(&script, &["_LOG_FILE"])?;
+    }
+    of_replica.of_server(&below, by_file)?;
     if let Some(uuid) = &gap {
         // What was left out comes late, and must not be taken for known.
         source.sql(&[
@@ -274,7 +288,7 @@ fn held_back_and_filtered(name: &str) -> Result<()> {
     }
     let source = builder(name, 1, true)?.start()?;
     let replica = builder(name, 2, true)?.option("replicate_ignore_db=left_out").start()?;
-    follow(&source, &replica)?;
+    follow(&source, &replica, true)?;
     write(&source, "d", 1)?;
     // The filter goes by the database that is in use, as far as a statement is replicated as one.
     let left_out = |id: u32| {
@@ -315,6 +329,16 @@ fn held_back_and_filtered(name: &str) -> Result<()> {
 #[test]
 fn mariadb_10_11_source_and_replica_with_domains_and_a_leap() -> Result<()> {
     source_and_replica("mariadb-10.11", true)
+}
+
+#[test]
+fn mariadb_11_8_source_and_replica_with_domains_and_a_leap() -> Result<()> {
+    source_and_replica("mariadb-11.8", true)
+}
+
+#[test]
+fn mariadb_10_5_source_and_replica_by_file() -> Result<()> {
+    source_and_replica("mariadb-10.5", false)
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use reseed_tests::faults::files;
 use reseed_tests::host::Ran;
 use reseed_tests::workload::{Shape, Workload};
 use reseed_tests::{Host, Kit, Sshd, oracle, replication};
@@ -30,12 +31,16 @@ impl Night {
 
     /// `reseed clone … --attach` on the replica, and whatever else is given.
     fn clone(&self, more: &str) -> Result<Ran> {
+        self.copy(&format!("--attach {more}"))
+    }
+
+    fn copy(&self, more: &str) -> Result<Ran> {
         let (account, address) = (self.sshd.account(), self.source.address());
         let datadir = self.replica.server().datadir().display().to_string();
         let password = self.replica.place("etc/reseed/repl.pw");
         self.replica.sh(&format!(
             "reseed clone --from {account}@{address} --datadir {datadir} --move-aside --source-user repl \
-             --source-password-file {} --attach {more}",
+             --source-password-file {} {more}",
             password.display()
         ))
     }
@@ -104,6 +109,48 @@ fn moved_aside(parent: &Path) -> Result<Option<PathBuf>> {
         }
     }
     Ok(None)
+}
+
+/// The line breaks off in the middle: nothing is changed here, nothing is left there, and the same command does it.
+#[test]
+fn a_line_that_breaks_off_changes_nothing() -> Result<()> {
+    let night = Night::new("mariadb-10.11")?;
+    let Night { source, replica, .. } = &night;
+    source.server().sql(&[
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.t (id INT PRIMARY KEY, c VARBINARY(1000))",
+        "INSERT INTO shop.t SELECT seq, REPEAT(MD5(seq), 28) FROM shop.seq_1_to_20000",
+    ])?;
+    let datadir = replica.server().datadir().to_owned();
+    replica.sh("systemctl stop mariadb")?;
+    let before = files(&datadir)?;
+    let incoming = datadir.with_file_name(format!(
+        "{}.reseed-partial/incoming",
+        datadir.file_name().context("no name")?.to_string_lossy()
+    ));
+    let ran = std::thread::scope(|scope| {
+        // At this rate there is time enough for the line to break.
+        let copying = scope.spawn(|| night.copy("--rate 1M"));
+        let begun = replication::await_that("the copy begins", || {
+            let mut entries = std::fs::read_dir(&incoming).into_iter().flatten().flatten();
+            Ok(entries.any(|entry| entry.metadata().is_ok_and(|meta| meta.len() > 0)))
+        });
+        let broken = begun.and_then(|()| night.sshd.break_off());
+        let ran = copying.join().map_err(|_| anyhow!("the copy panicked"))?;
+        ensure!(broken? > 0, "no session of sshd was found:\n{}", night.sshd.log());
+        ran
+    })?;
+    ensure!(ran.code == Some(3), "{ran:?}\n{}", night.sshd.log());
+    for word in ["broke off after", "Nothing was changed here", "ServerAliveInterval"] {
+        ensure!(ran.stderr.contains(word), "{word:?} is not told:\n{}", ran.stderr);
+    }
+    ensure!(files(&datadir)? == before, "the old datadir was changed");
+    ensure!(!incoming.exists(), "left: {}", incoming.display());
+    // A backup that went on at the source would be in the way of this one.
+    let again = night.copy("--lock-wait 60s")?;
+    ensure!(again.code == Some(0), "{again:?}\n{}", night.sshd.log());
+    ensure!(again.stdout.contains("CHANGE MASTER"), "{again:?}");
+    Ok(())
 }
 
 #[test]

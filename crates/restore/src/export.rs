@@ -48,6 +48,7 @@ pub fn export_raw(
     let options = Options {
         datadir: directory.to_owned(),
         occupied: Occupied::Refuse,
+        keep: Vec::new(),
         // Nothing is applied here either.
         apply: Apply::Server,
         outside: Outside::Inside,

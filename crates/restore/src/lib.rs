@@ -9,6 +9,7 @@
 pub mod changes;
 mod error;
 mod export;
+mod keep;
 mod layout;
 mod load;
 mod log;
@@ -28,6 +29,7 @@ mod verify;
 
 pub use error::RestoreError;
 pub use export::{ExportReport, export_raw};
+pub use keep::{KeepPattern, KeepPatternError};
 pub use layout::Place;
 pub use occupied::refuse_live_server;
 pub use options::{Apply, NewServer, Occupied, Options, Outside};

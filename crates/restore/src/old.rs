@@ -23,7 +23,8 @@ use crate::error::RestoreError;
 
 /// How deep a datadir's files lie: database and table, or `#innodb_redo` and file, and room for more.
 const DEPTH: usize = 8;
-const HEAD: usize = fsp::FLAGS + 4;
+/// Enough of a file to know a tablespace by.
+pub const HEAD: usize = fsp::FLAGS + 4;
 
 /// Each file is given away once.
 #[derive(Debug, Default)]

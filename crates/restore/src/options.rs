@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use reseed_terms::ServerVersion;
 
+use crate::keep::KeepPattern;
+
 /// What to do with a datadir that is not empty. A datadir with a running server on it is always refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Occupied {
@@ -39,7 +41,10 @@ pub enum Outside {
 /// What is known of the server that will run on the datadir.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewServer {
+    /// One that was named, or that will be made a replica at once: what does not fit it is refused.
     pub version: Option<ServerVersion>,
+    /// One that this host has, and that may be meant: what does not fit it is warned of.
+    pub found: Option<ServerVersion>,
     pub server_id: Option<u32>,
 }
 
@@ -47,6 +52,8 @@ pub struct NewServer {
 pub struct Options {
     pub datadir: PathBuf,
     pub occupied: Occupied,
+    /// Files of the old datadir that are carried over, beside its data.
+    pub keep: Vec<KeepPattern>,
     pub apply: Apply,
     pub outside: Outside,
     /// Directories of outside files, old and new; the longest old one that fits decides, before `outside` does.

@@ -34,6 +34,8 @@ pub struct Report {
     pub steps: Vec<Step>,
     /// The old datadir, or what was left of one that was used up.
     pub moved_aside: Option<PathBuf>,
+    /// Files of the old datadir that were carried over, below the datadir.
+    pub kept: Vec<PathBuf>,
     /// The file beside the datadir with the statements that make it a replica.
     pub hand_over: Option<PathBuf>,
     /// The statements themselves.

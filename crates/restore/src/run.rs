@@ -14,6 +14,7 @@ use reseed_terms::{Flavour, ServerVersion};
 
 use crate::changes::{Budget, Census, Changes};
 use crate::error::RestoreError;
+use crate::keep::{Kept, keep};
 use crate::layout::{Layout, Place};
 use crate::load::{load, read_through};
 use crate::log::{self, CleanLog};
@@ -56,6 +57,7 @@ pub(crate) fn told_of_old(error: RestoreError, used_up: Option<PathBuf>) -> Rest
 fn run_job(mut job: Job<'_>, source: &dyn Source) -> Result<Report, RestoreError> {
     let manifest = source.manifest();
     job.check_manifest(manifest)?;
+    job.warn_of_server(&manifest.server.version);
     job.target.check_old(manifest)?;
     job.check_space(source.files())?;
     job.steps.done("resolve");
@@ -131,6 +133,18 @@ impl<'o> Job<'o> {
         Ok(())
     }
 
+    /// Whoever has a server here probably means it, and may as well restore for another host.
+    pub(crate) fn warn_of_server(&mut self, data: &ServerVersion) {
+        let Some(found) = &self.options.new_server.found else { return };
+        if let Err(misfit) = upgrade::may_use(found, data) {
+            let note = format!(
+                "the server that this host has does not fit: {misfit}; --server-binary names the one that will run here"
+            );
+            self.progress.note(&note);
+            self.notes.push(note);
+        }
+    }
+
     fn hand_over(&self, manifest: &Manifest) -> Result<Option<String>, RestoreError> {
         let Some(wanted) = &self.options.hand_over else { return Ok(None) };
         let written = handover::statements(&manifest.coordinates, &manifest.server.version, wanted);
@@ -189,6 +203,7 @@ impl<'o> Job<'o> {
         redo: &Redo,
         done: Done,
     ) -> Result<Report, RestoreError> {
+        let kept = self.keep(manifest)?;
         self.finish_tree(plan)?;
         self.steps.done("log");
         self.cancel.check()?;
@@ -209,6 +224,7 @@ impl<'o> Job<'o> {
             }
             None => None,
         };
+        notes.extend(kept.notes);
         notes.extend(plan.notes.iter().cloned());
         notes.extend(done.notes);
         notes.extend(start_notes(manifest, self.options));
@@ -225,10 +241,20 @@ impl<'o> Job<'o> {
             staged: done.staged,
             steps: self.steps.finish(),
             moved_aside: published.moved_aside,
+            kept: kept.files,
             hand_over,
             statements,
             notes,
         })
+    }
+
+    fn keep(&self, manifest: &Manifest) -> Result<Kept, RestoreError> {
+        let patterns = &self.options.keep;
+        if patterns.is_empty() {
+            return Ok(Kept::default());
+        }
+        let Some((old, top)) = self.target.old_datadir()? else { return Ok(Kept::default()) };
+        keep(&old, top, &self.target.data(), patterns, &manifest.server.uuid)
     }
 
     pub(crate) fn finish_tree(&self, plan: &Plan<'_>) -> Result<(), RestoreError> {

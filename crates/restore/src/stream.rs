@@ -67,6 +67,7 @@ fn run_job(mut job: Job<'_>, from: impl Read) -> Result<Report, RestoreError> {
     let server = stream.head().server.clone();
     if let Some(server) = &server {
         job.check_server(&server.version, server.server_id)?;
+        job.warn_of_server(&server.version);
     }
     job.steps.done("resolve");
     let directory = job.target.scratch(INCOMING);
@@ -82,6 +83,9 @@ fn run_job(mut job: Job<'_>, from: impl Read) -> Result<Report, RestoreError> {
     job.steps.done("receive");
     let StreamEnd { manifest, files, .. } = *end;
     job.check_manifest(&manifest)?;
+    if server.is_none() {
+        job.warn_of_server(&manifest.server.version);
+    }
 
     let budget = job.budget(spool.in_memory() + room.used());
     let mut redo = Redo::load(&job, &manifest, &budget, || spool.reader())?;

@@ -98,6 +98,10 @@ fn the_old_datadir_is_moved_aside() {
     assert_eq!(aside, dir.path().join("data.reseed-aside-20261120T060000Z"));
     assert_eq!(tree(&aside), before);
     assert_eq!(names(dir.path()), ["data", "data.reseed-aside-20261120T060000Z", "repo"]);
+    // Once more within the same second.
+    let again = run(&source, &wanted, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(again.moved_aside.unwrap(), dir.path().join("data.reseed-aside-20261120T060000Z-2"));
+    assert_eq!(tree(&aside), before);
 }
 
 #[test]
@@ -182,6 +186,9 @@ fn behind_a_symbolic_link_the_datadir_itself_stays() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     model.assert_restored(&link);
     assert_eq!(tree(&report.moved_aside.unwrap()), before);
+    let again = run(&source, &wanted, &Silent, &Cancel::new()).unwrap();
+    assert_eq!(again.moved_aside.unwrap(), real.join(".reseed-aside-20261120T060000Z-2"));
+    model.assert_restored(&link);
     assert!(!real.join("reseed-unfinished-restore").exists() && !real.join(".reseed-partial").exists());
     // What was moved aside within it does not count as content when that is all there is.
     for name in names(&real).iter().filter(|name| !name.starts_with(".reseed-aside-")) {

@@ -22,17 +22,31 @@ pub struct Purpose {
     pub backup_lock: bool,
     /// Replication is set up and followed here, rather than a backup taken.
     pub attach: bool,
+    /// Replicas log in with the account, and nothing else is done with it.
+    pub replicate: bool,
 }
 
 impl Purpose {
     /// A backup with everything at its default.
     pub fn backup() -> Purpose {
-        Purpose { replica: true, pause_applier: false, kill: false, backup_lock: true, attach: false }
+        Purpose {
+            replica: true,
+            pause_applier: false,
+            kill: false,
+            backup_lock: true,
+            attach: false,
+            replicate: false,
+        }
     }
 
     /// The hand-over on a restored server.
     pub fn attach() -> Purpose {
-        Purpose { replica: true, pause_applier: false, kill: false, backup_lock: false, attach: true }
+        Purpose { backup_lock: false, attach: true, ..Purpose::backup() }
+    }
+
+    /// The account that a replica logs in with, on its source.
+    pub fn replicate() -> Purpose {
+        Purpose { backup_lock: false, replicate: true, ..Purpose::backup() }
     }
 }
 
@@ -81,6 +95,10 @@ pub(crate) fn privileges(version: &ServerVersion, purpose: Purpose) -> Vec<&'sta
 }
 
 fn needs(version: &ServerVersion, purpose: Purpose) -> Vec<Need> {
+    if purpose.replicate {
+        let why = "replicas that log in with it";
+        return vec![Need { privilege: "REPLICATION SLAVE", on: ALL, why, or: &[] }];
+    }
     match version.flavour {
         Flavour::MariaDb => mariadb_needs(version, purpose),
         Flavour::MySql => mysql_needs(purpose),
@@ -180,6 +198,7 @@ fn held_globally(grants: &[String]) -> BTreeSet<String> {
         ("REPLICATION CLIENT", "BINLOG MONITOR"),
         ("REPLICATION MASTER ADMIN", "REPLICATION SOURCE ADMIN"),
         ("REPLICA MONITOR", "SLAVE MONITOR"),
+        ("REPLICATION REPLICA", "REPLICATION SLAVE"),
         ("REPLICATION REPLICA ADMIN", "REPLICATION SLAVE ADMIN"),
     ] {
         if held.contains(old) {
@@ -220,6 +239,19 @@ mod tests {
         let missing = missing_for("9.7.4", Purpose::backup(), &["GRANT USAGE ON *.* TO `b`@`localhost`"]);
         insta::assert_snapshot!(grant_statement(&missing).unwrap(), @"GRANT BACKUP_ADMIN, RELOAD, PROCESS, REPLICATION CLIENT, SELECT ON *.* TO 'b'@'localhost';");
         assert_eq!(missing[0].grant, "GRANT BACKUP_ADMIN ON *.* TO 'b'@'localhost';");
+    }
+
+    #[test]
+    fn a_replication_account_may_replicate() {
+        for version in ["10.11.6-MariaDB", "9.7.4"] {
+            let lacks = |grant: &str| !missing_for(version, Purpose::replicate(), &[grant]).is_empty();
+            assert!(lacks("GRANT USAGE ON *.* TO `r`@`%`"));
+            assert!(lacks("GRANT REPLICATION SLAVE ADMIN ON *.* TO `r`@`%`"));
+            assert!(!lacks("GRANT SELECT, REPLICATION SLAVE ON *.* TO `r`@`%` REQUIRE SSL"));
+            assert!(!lacks("GRANT ALL PRIVILEGES ON *.* TO `r`@`%`"));
+        }
+        let missing = missing_for("9.7.4", Purpose::replicate(), &["GRANT USAGE ON *.* TO `r`@`%`"]);
+        insta::assert_snapshot!(grant_statement(&missing).unwrap(), @"GRANT REPLICATION SLAVE ON *.* TO 'b'@'localhost';");
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use reseed_repository::{ServerName, Which};
+use reseed_restore::KeepPattern;
 
 use super::SetArgs;
 use crate::units::Size;
@@ -22,6 +23,9 @@ Examples:
     reseed restore --repo /backup --name db1 latest --datadir /var/lib/mysql --move-aside
   Into a replica that has fallen out, writing only what has changed since:
     reseed restore --repo /backup --name db1 latest --datadir /var/lib/mysql --delta
+  The same, and its option file and certificates stay:
+    reseed restore --repo /backup --name db1 latest --datadir /var/lib/mysql --delta \\
+        --keep my.cnf --keep '*.pem'
   And make it a replica of 10.0.0.5 once it runs:
     reseed restore --repo /backup --name db1 latest --datadir /var/lib/mysql --move-aside \\
         --source-host 10.0.0.5 --source-user repl --source-password-file /etc/reseed/repl.pw
@@ -76,6 +80,15 @@ pub struct TargetArgs {
     /// are put beside the new datadir at the end.
     #[arg(long, conflicts_with = "move_aside")]
     pub delta: bool,
+
+    /// Carry over files of the old datadir that fit, with --move-aside or --delta; may be given several times
+    ///
+    /// For what a datadir holds beside its data: `my.cnf`, `*.pem`. The pattern is a path below the datadir; `*` stops at a
+    /// slash, `**` does not. Each file is copied with its owner and mode. Files that belong to the data (tables, logs,
+    /// whatever the set has a file of that name for) are never carried over, nor is an auto.cnf with the UUID of the
+    /// server that was backed up.
+    #[arg(long, value_name = "PATTERN")]
+    pub keep: Vec<KeepPattern>,
 
     /// Owner of what is written, as USER[:GROUP]; default: that of the datadir or its parent
     #[arg(long, value_name = "USER[:GROUP]")]

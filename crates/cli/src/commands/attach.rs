@@ -97,6 +97,10 @@ pub fn refuse_lost_place(
     let stop = Stop::when(move || cancel.is_cancelled());
     let asked = Server::connect(how, stop).and_then(|source| {
         let facts = SourceFacts::ask(&source)?;
+        if let Err(error) = source.require(Purpose::replicate()) {
+            let text = failure::server(&error).to_line();
+            session.drawer.say(&line("note", format_args!("at the source, {text}")));
+        }
         Ok(beginning.obstacle(&source)?.map(|message| (message, facts)))
     });
     match asked {
@@ -122,6 +126,7 @@ pub fn refuse_lost_place(
 pub fn tell(step: &Step, session: &Session) {
     match step {
         Step::Running(what) => session.drawer.status(what),
+        Step::Note(note) => session.drawer.say(&line("note", note)),
         Step::Following { seconds_behind, bytes_left, eta, doing } => {
             let mut text = match (seconds_behind, bytes_left) {
                 (Some(seconds), _) => format!("{} behind", Time::seconds(*seconds as f64)),

@@ -21,11 +21,20 @@ const PLACES: &[&str] = &["/usr/sbin", "/usr/libexec", "/usr/local/mysql/bin", "
 ///
 /// # Errors
 /// When the program cannot be run, or is no server.
-pub fn named(program: Option<&Path>) -> Result<Option<ServerVersion>, Failure> {
+fn named(program: Option<&Path>) -> Result<Option<ServerVersion>, Failure> {
     match program.filter(|program| program.as_os_str() != NONE) {
         Some(program) => version(program).map(Some),
         None => Ok(None),
     }
+}
+
+/// For a datadir whose server is not started by reseed: `program` as named, else what this host has, which is a guess.
+///
+/// # Errors
+/// When the program that was named cannot be run.
+pub fn of_host(program: Option<&Path>) -> Result<NewServer, Failure> {
+    let found = if program.is_none() { installed() } else { None };
+    Ok(NewServer { version: named(program)?, found, server_id: None })
 }
 
 /// What can be found out: `program` as named, else what this host has.
@@ -40,7 +49,7 @@ pub fn find(program: Option<&Path>, defaults_file: Option<&Path>) -> Result<NewS
     let choice = DefaultsChoice { file: defaults_file.map(Path::to_owned), ..DefaultsChoice::default() };
     let environment = Environment::from_vars(|name| std::env::var_os(name));
     let files = OptionFiles::read(&choice, &environment).map_err(|error| failure::options(&error))?;
-    Ok(NewServer { server_id: server_id(&files, version.as_ref()), version })
+    Ok(NewServer { server_id: server_id(&files, version.as_ref()), version, found: None })
 }
 
 /// The `server_id` that stands in the option files, in the groups that servers read.

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use nix::unistd::{Group, User};
 use reseed_io::Pipe;
 use reseed_repository::Manifest;
-use reseed_restore::{Apply, NewServer, Occupied, Options, Outside, Report, Source as _};
+use reseed_restore::{Apply, Occupied, Options, Outside, Report, Source as _};
 use serde::Serialize;
 
 use super::{Session, attach, hand_over, new_server, sets, summary};
@@ -73,6 +73,7 @@ pub fn options(args: &TargetArgs, source: &SourceArgs) -> Result<Options, Failur
             (false, true) => Occupied::UseUp,
             (false, false) => Occupied::Refuse,
         },
+        keep: args.keep.clone(),
         apply: match args.apply {
             ApplyArg::Native => Apply::Native,
             ApplyArg::Server => Apply::Server,
@@ -86,7 +87,7 @@ pub fn options(args: &TargetArgs, source: &SourceArgs) -> Result<Options, Failur
         threads: args.threads.map_or(0, usize::from),
         memory: args.memory.0,
         hand_over,
-        new_server: NewServer { version: new_server::named(args.server_binary.as_deref())?, server_id: None },
+        new_server: new_server::of_host(args.server_binary.as_deref())?,
         now: super::now(),
     })
 }
@@ -141,6 +142,7 @@ pub struct Document<'a> {
     seconds: f64,
     steps: Vec<Step>,
     moved_aside: Option<&'a std::path::Path>,
+    kept: &'a [std::path::PathBuf],
     hand_over_file: Option<&'a std::path::Path>,
     hand_over: Option<&'a str>,
     /// Those that the backup took in its server.
@@ -178,6 +180,7 @@ impl Document<'_> {
             seconds: steps.iter().map(|step| step.seconds).sum(),
             steps,
             moved_aside: report.moved_aside.as_deref(),
+            kept: &report.kept,
             hand_over_file: report.hand_over.as_deref(),
             hand_over: report.statements.as_deref(),
             locks: &manifest.locks,

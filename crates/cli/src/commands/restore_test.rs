@@ -71,6 +71,7 @@ fn restore(
     let options = Options {
         datadir: datadir.to_owned(),
         occupied: Occupied::Refuse,
+        keep: Vec::new(),
         apply: Apply::Native,
         outside: Outside::Inside,
         maps: Vec::new(),

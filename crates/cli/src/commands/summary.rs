@@ -70,6 +70,10 @@ pub fn restore(report: &reseed_restore::Report, cloned: bool) -> Vec<String> {
         let what = if report.equal.is_some() { "what was left of it" } else { "moved aside" };
         lines.push(line("old datadir", format_args!("{} ({what})", aside.display())));
     }
+    if !report.kept.is_empty() {
+        let kept: Vec<String> = report.kept.iter().map(|path| path.display().to_string()).collect();
+        lines.push(line("kept", format_args!("{} (of the old datadir)", kept.join(", "))));
+    }
     if let Some(file) = &report.hand_over {
         lines.push(line(
             "hand-over",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use reseed_io::write;
 
 use super::journal::{self, Journal};
-use super::{ASIDE, Published, Target, beside_name, remove};
+use super::{ASIDE, Published, Target, beside_name, free_name, remove};
 use crate::error::RestoreError;
 
 const JOURNAL: &str = "moved-aside";
@@ -16,7 +16,7 @@ pub(super) fn publish(target: &Target) -> Result<Published, RestoreError> {
         write::rename_durable(&target.data(), &target.datadir)?;
         return Ok(Published { moved_aside: None });
     }
-    let aside = beside_name(&target.datadir, &format!("{ASIDE}{}", target.stamp));
+    let aside = free_name(beside_name(&target.datadir, &format!("{ASIDE}{}", target.stamp)));
     let journal = target.scratch(JOURNAL);
     let name = aside.file_name().unwrap_or_default().to_owned();
     journal::write(&journal, &Journal { aside: Some(name), up: Vec::new() })?;

@@ -207,6 +207,16 @@ impl Target {
         self.reusable.as_ref()
     }
 
+    /// Where the old datadir lies now, and what is in it; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn old_datadir(&self) -> Result<Option<(PathBuf, Vec<OsString>)>, RestoreError> {
+        let old = if self.is_given_up() { old::old(self) } else { self.real.clone() };
+        let entries = entries(&old)?;
+        Ok((!entries.is_empty()).then_some((old, entries)))
+    }
+
     /// Refuses an old datadir that is of another server than the set.
     ///
     /// # Errors
@@ -369,6 +379,18 @@ fn entries(real: &Path) -> Result<Vec<OsString>, RestoreError> {
         Err(e) if e.is_not_found() => Ok(Vec::new()),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Stamps are of whole seconds: where another restore has taken the name, a number follows it. Only the holder of the
+/// datadir's lock takes such a name.
+fn free_name(wanted: PathBuf) -> PathBuf {
+    let mut number = 1_u32;
+    let mut name = wanted.clone();
+    while fs::symlink_metadata(&name).is_ok() {
+        number = number.saturating_add(1);
+        name = beside_name(&wanted, &format!("-{number}"));
+    }
+    name
 }
 
 fn beside_name(path: &Path, suffix: &str) -> PathBuf {

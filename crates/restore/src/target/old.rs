@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use reseed_io::{IoError, Op, place, write};
 
-use super::{ASIDE, DATA, DIR_MODE, Target, beside_name, entries, remove};
+use super::{ASIDE, DATA, DIR_MODE, Target, beside_name, entries, free_name, remove};
 use crate::error::RestoreError;
 use crate::old::Old;
 use crate::options::Occupied;
@@ -145,7 +145,13 @@ pub(super) fn keep(target: &Target, suffix: &str) -> Result<Option<PathBuf>, Res
     let old = old(target);
     let name = format!("{ASIDE}{}{suffix}", target.stamp);
     let aside = if target.within { target.real.join(name) } else { beside_name(&target.datadir, &name) };
-    let kept = if has_files(&old) { Some(rename_to_free(&old, &aside)?) } else { None };
+    let kept = if has_files(&old) {
+        let aside = free_name(aside);
+        write::rename_new(&old, &aside)?;
+        Some(aside)
+    } else {
+        None
+    };
     // The mark goes last: without it what is left here would be taken for a whole datadir.
     let remains = target.work.join(REMAINS);
     for name in place::names(&remains)?.iter().filter(|name| name.as_os_str() != GIVEN_UP) {
@@ -153,22 +159,6 @@ pub(super) fn keep(target: &Target, suffix: &str) -> Result<Option<PathBuf>, Res
     }
     remove(&remains)?;
     Ok(kept)
-}
-
-/// Stamps are of whole seconds: where another restore has taken the name, a number follows it.
-fn rename_to_free(from: &Path, wanted: &Path) -> Result<PathBuf, RestoreError> {
-    let mut number = 1_u32;
-    let mut name = wanted.to_owned();
-    loop {
-        match write::rename_new(from, &name) {
-            Ok(()) => return Ok(name),
-            Err(e) if e.kind() == Some(std::io::ErrorKind::AlreadyExists) => {
-                number = number.saturating_add(1);
-                name = beside_name(wanted, &format!("-{number}"));
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
 }
 
 /// Is there anything but directories? One that cannot be looked into may hold files.

@@ -4,11 +4,12 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 
 use reseed_io::{IoError, Op, place, write};
 
 use super::journal::{self, Journal, MARKER};
-use super::{ASIDE, Published, Target, entries, old, remove};
+use super::{ASIDE, Published, Target, entries, free_name, old, remove};
 use crate::error::RestoreError;
 
 pub(super) fn is_unfinished(target: &Target) -> bool {
@@ -16,41 +17,34 @@ pub(super) fn is_unfinished(target: &Target) -> bool {
 }
 
 pub(super) fn publish(target: &Target) -> Result<Published, RestoreError> {
-    let result = move_all(target);
+    let aside = free_name(target.real.join(format!("{ASIDE}{}", target.stamp)));
+    let result = move_all(target, &aside);
     match result {
         Ok(published) => Ok(published),
         Err(error) => match undo(target) {
             Ok(_) => Err(error),
-            Err(put_back) => Err(RestoreError::NotPutBack {
-                aside: target.real.join(aside_name(target)),
-                put_back: Box::new(put_back),
-                source: Box::new(error),
-            }),
+            Err(put_back) => {
+                Err(RestoreError::NotPutBack { aside, put_back: Box::new(put_back), source: Box::new(error) })
+            }
         },
     }
 }
 
-fn aside_name(target: &Target) -> String {
-    format!("{ASIDE}{}", target.stamp)
-}
-
-fn move_all(target: &Target) -> Result<Published, RestoreError> {
+fn move_all(target: &Target, aside: &Path) -> Result<Published, RestoreError> {
     let marker = target.real.join(MARKER);
     let data = target.data();
     let mut journal = Journal::default();
     let mut moved_aside = None;
     if target.occupied {
-        let name = aside_name(target);
-        let aside = target.real.join(&name);
-        journal.aside = Some(name.into());
+        journal.aside = aside.file_name().map(OsStr::to_owned);
         journal::write(&marker, &journal)?;
-        write::make_dir(&aside, target.mode())?;
+        write::make_dir(aside, target.mode())?;
         for entry in entries(&target.real)? {
-            rename(&target.real, &aside, &entry)?;
+            rename(&target.real, aside, &entry)?;
         }
-        write::sync_dir(&aside)?;
+        write::sync_dir(aside)?;
         write::sync_dir(&target.real)?;
-        moved_aside = Some(aside);
+        moved_aside = Some(aside.to_owned());
     }
     journal.up = place::names(&data)?;
     // Without its system tablespace no server takes a datadir for whole: it comes last.
@@ -68,7 +62,7 @@ fn move_all(target: &Target) -> Result<Published, RestoreError> {
     Ok(Published { moved_aside })
 }
 
-fn rename(from: &std::path::Path, to: &std::path::Path, name: &OsStr) -> Result<(), RestoreError> {
+fn rename(from: &Path, to: &Path, name: &OsStr) -> Result<(), RestoreError> {
     let (old, new) = (from.join(name), to.join(name));
     if fs::symlink_metadata(&new).is_ok() {
         return Err(IoError::new(Op::Rename, old, std::io::ErrorKind::AlreadyExists.into()).into());

@@ -334,6 +334,7 @@ pub fn options(datadir: &Path) -> Options {
     Options {
         datadir: datadir.to_owned(),
         occupied: Occupied::Refuse,
+        keep: Vec::new(),
         apply: Apply::Native,
         outside: Outside::Inside,
         maps: Vec::new(),

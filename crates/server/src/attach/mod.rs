@@ -57,6 +57,8 @@ impl Default for AttachOptions {
 pub enum Step {
     /// A statement of the hand-over is about to run; the comment says what it does.
     Running(String),
+    /// Something that a person should know.
+    Note(String),
     Following {
         seconds_behind: Option<u64>,
         /// Bytes of the source's binary log not applied yet, where both ends lie in the same file.
@@ -138,6 +140,11 @@ impl Server {
                 cause,
                 remedy,
             }));
+        }
+        if let (Some(source), Some(beginning)) = (&source, &options.beginning)
+            && let Some(note) = beginning.doubt(source)?
+        {
+            tell(&Step::Note(note));
         }
         self.forget_own_binlog(tell)?;
         for statement in &handover.statements {

@@ -122,6 +122,32 @@ impl Beginning {
     }
 }
 
+impl Beginning {
+    /// What may be wrong, and cannot be told for certain: transactions of other servers that the source does not have.
+    /// They may be on their way to it, or were never meant to be. MariaDB's source refuses them by itself.
+    ///
+    /// # Errors
+    /// When the source cannot be asked.
+    pub fn doubt(&self, source: &Server) -> Result<Option<String>, ServerError> {
+        if source.flavour() != Flavour::MySql || !self.by_gtid {
+            return Ok(None);
+        }
+        let surplus = surplus(source, &self.coordinates)?;
+        Ok((!surplus.is_empty()).then(|| {
+            format!(
+                "the data holds {surplus}, which the source does not have: unless it is still on its way there, the server                  that was backed up was written to, and the replica differs from its source"
+            )
+        }))
+    }
+}
+
+/// MySQL: the transactions of the data that the source does not have.
+fn surplus(source: &Server, coordinates: &Coordinates) -> Result<String, ServerError> {
+    let set = quote::plain(&coordinates.gtid);
+    let statement = format!("SELECT GTID_SUBTRACT({set}, @@GLOBAL.gtid_executed)");
+    Ok(bare(&source.session().value(&statement)?.unwrap_or_default()))
+}
+
 /// MariaDB tells anyone the GTID position at the beginning of a binary log, and nothing where there is no such log.
 fn purged_by_gtid(source: &Server, coordinates: &Coordinates) -> Result<Option<String>, ServerError> {
     let Some(needed) = &coordinates.binlog else { return Ok(None) };
@@ -155,9 +181,7 @@ fn diverged(source: &Server, coordinates: &Coordinates) -> Result<Option<String>
     let surplus = match source.flavour() {
         Flavour::MySql => {
             let uuid = source.session().value("SELECT @@GLOBAL.server_uuid")?.unwrap_or_default();
-            let set = quote::plain(&coordinates.gtid);
-            let statement = format!("SELECT GTID_SUBTRACT({set}, @@GLOBAL.gtid_executed)");
-            let surplus = bare(&source.session().value(&statement)?.unwrap_or_default());
+            let surplus = surplus(source, coordinates)?;
             let own = |part: &&str| !uuid.is_empty() && part.starts_with(&uuid);
             surplus.split(',').find(own).map(str::to_owned)
         }

@@ -60,7 +60,10 @@ impl<'a> Attach<'a> {
                     let error = reseed_restore::RestoreError::SameServerId { id: facts.server_id };
                     return Err(failure::restore(&error));
                 }
-                Ok(())
+                match source.require(Purpose::replicate()) {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(failure::server(&error).also("Nothing was copied.")),
+                }
             }
             Err(error @ (ServerError::Login { .. } | ServerError::Connect { .. })) => {
                 Err(failure::server(&error).hint(
