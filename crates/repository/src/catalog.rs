@@ -85,6 +85,8 @@ pub struct DamagedSet {
     pub id: SetId,
     pub dir: PathBuf,
     pub error: RepositoryError,
+    /// What its manifest says of its place in the order, where that much can be read.
+    pub claimed: Option<u64>,
 }
 
 /// What a run that died left behind, or a run that is at work has made so far.
@@ -283,7 +285,10 @@ impl Repository {
                 let set_dir = dir.join(&entry);
                 match read_info(&set_dir, &id) {
                     Ok(info) => listing.sets.push(info),
-                    Err(error) => listing.damaged.push(DamagedSet { id, dir: set_dir, error }),
+                    Err(error) => {
+                        let claimed = claimed_sequence(&set_dir);
+                        listing.damaged.push(DamagedSet { id, dir: set_dir, error, claimed });
+                    }
                 }
             }
         }
@@ -312,8 +317,13 @@ impl Repository {
     fn latest(&self, name: &ServerName) -> Result<SetReader, RepositoryError> {
         let Listing { sets, damaged, .. } = self.sets(name)?;
         let newest = sets.last();
-        // Of a damaged set only the name is known, and that has its time.
-        let newer = |set: &DamagedSet| newest.is_none_or(|newest| set.id > *newest.id());
+        // Of a damaged set its name may be all that is known, and that has the time of a clock, which may have gone back.
+        let by_time = sets.is_sorted_by_key(|set| set.manifest.start);
+        let newer = |set: &DamagedSet| {
+            newest.is_none_or(|newest| {
+                set.id > *newest.id() || set.claimed.map_or(!by_time, |it| it > newest.manifest.sequence)
+            })
+        };
         if let Some(damaged) = damaged.into_iter().rev().find(newer) {
             return Err(damaged.error);
         }
@@ -395,6 +405,13 @@ fn read_info(dir: &Path, id: &SetId) -> Result<SetInfo, RepositoryError> {
         chain_complete: false,
         chain_sound: false,
     })
+}
+
+/// A damaged manifest's own word: enough to be careful, and to be trusted with nothing else.
+fn claimed_sequence(dir: &Path) -> Option<u64> {
+    let text = manifest_text(dir).ok()?;
+    let manifest: serde_json::Value = serde_json::from_slice(&text).ok()?;
+    manifest.get("sequence")?.as_u64()
 }
 
 /// Names in a directory that are text, and whether they are directories (not links to such).

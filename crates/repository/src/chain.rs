@@ -62,6 +62,10 @@ impl Chain {
             for entry in set.files()? {
                 let mut entry = entry?;
                 for run in &mut entry.runs {
+                    // Numbered through, it would be found in another set's packs.
+                    if set.manifest().packs.get(run.pack as usize).is_none() {
+                        return Err(set.no_such_pack(run.pack));
+                    }
                     run.pack = run.pack.saturating_add(*before);
                 }
                 if let Some(parent) = entry.parent.take() {

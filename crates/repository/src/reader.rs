@@ -174,16 +174,18 @@ impl SetReader {
             return Ok(Arc::clone(pack));
         }
         let found = usize::try_from(number).ok().and_then(|number| self.manifest().packs.get(number));
-        let Some(pack) = found else {
-            let problem = Problem::Contradiction {
-                found: format!("pack {number}"),
-                expected: format!("{} packs", self.manifest().packs.len()),
-            };
-            return Err(self.damaged(Damage::of_file(crate::manifest::INDEX, problem)));
-        };
+        let Some(pack) = found else { return Err(self.no_such_pack(number)) };
         let file = Arc::new(DataFile::open(&self.inner.dir.join(&pack.name), ReadMode::Sparing)?);
         packs.insert(number, Arc::clone(&file));
         Ok(file)
+    }
+
+    pub(crate) fn no_such_pack(&self, number: u32) -> RepositoryError {
+        let problem = Problem::Contradiction {
+            found: format!("pack {number}"),
+            expected: format!("{} packs", self.manifest().packs.len()),
+        };
+        self.damaged(Damage::of_file(crate::manifest::INDEX, problem))
     }
 
     pub(crate) fn pack_name_of(&self, number: u32) -> String {

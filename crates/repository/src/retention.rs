@@ -2,7 +2,8 @@
 //!
 //! A kept set keeps all that it builds on. The newest good set is always kept, pinned ones too, and where there is no
 //! rule everything is. Sets that are known to be damaged count for no rule; they go once nothing as old is kept.
-//! Times are UTC, those at which the sets were begun.
+//! Times are UTC, those at which the sets were begun. Which set is newer is told by the order in which they were taken,
+//! never by those times: a clock that was ahead and went back must not make new sets look old.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -196,22 +197,19 @@ impl Kept<'_> {
     }
 
     fn buckets(&mut self, count: u32, bucket: fn(DateTime) -> Bucket, reason: fn(u32) -> Reason) {
-        let mut order: Vec<(Timestamp, usize)> =
-            self.sets.iter().enumerate().filter(|(_, set)| set.good).map(|(i, set)| (set.start, i)).collect();
-        order.sort_unstable_by(|a, b| b.cmp(a));
-        let mut last = None;
-        let mut used = 0;
-        for (start, i) in order {
+        let good: Vec<(usize, Timestamp)> =
+            self.sets.iter().enumerate().filter(|(_, set)| set.good).map(|(i, set)| (i, set.start)).collect();
+        let mut seen = HashSet::new();
+        for (i, start) in good.into_iter().rev() {
             let this = bucket(TimeZone::UTC.to_datetime(start));
-            if last == Some(this) {
+            if seen.contains(&this) {
                 continue;
             }
-            if used == count {
+            if seen.len() == count as usize {
                 return;
             }
-            used += 1;
-            last = Some(this);
-            self.add(i, reason(used));
+            seen.insert(this);
+            self.add(i, reason(seen.len() as u32));
         }
     }
 
@@ -322,6 +320,28 @@ mod tests {
         assert_eq!(verdicts[3].reasons, [Reason::Damaged]);
         assert_eq!(verdicts[2].reasons, [Reason::NewestGood, Reason::Full(1)]);
     }
+
+    #[test]
+    fn a_clock_that_went_back_does_not_cost_the_new_sets() {
+        // A day of sets by a clock that is a year ahead, and then a day by the right one.
+        let ahead = history(24, 24).into_iter().map(|set| Candidate { start: set.start + 365 * DAY, ..set });
+        let right = history(24, 24).into_iter().map(|set| {
+            let id = SetId::new(set.start, set.kind, 2);
+            let parent = set.parent.map(|parent| format!("{parent}-2").parse().unwrap());
+            Candidate { id, parent, ..set }
+        });
+        let sets: Vec<Candidate> = ahead.chain(right).collect();
+        let rules = Rules { hourly: 6, ..Rules::default() };
+        assert_eq!(
+            kept(rules, &sets, 24),
+            (24..48).collect::<Vec<_>>(),
+            "the newest six, and what they build on"
+        );
+        let rules = Rules { daily: 2, ..Rules::default() };
+        assert_eq!(kept(rules, &sets, 24).len(), 48, "the day before is the one that the clock showed then");
+    }
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
 
     fn any_history() -> impl Strategy<Value = Vec<Candidate>> {
         let set = (0..400_i64, any::<bool>(), 0..10_u8, 0..10_u8, any::<prop::sample::Index>());

@@ -39,14 +39,13 @@ fn said(rules: &Rules, taken: &[Candidate], now: Timestamp) -> BTreeSet<SetId> {
         (rules.monthly, "%Y-%m"),
         (rules.yearly, "%Y"),
     ] {
-        // The last set of each stretch of time; then the last so many stretches.
+        // The last set of each stretch of time; then the last so many stretches. A clock that went back may show a
+        // stretch a second time: it counts from then on.
         let mut last_of: Vec<(String, SetId)> = Vec::new();
         for set in taken {
             let stretch = set.start.to_zoned(TimeZone::UTC).strftime(names).to_string();
-            match last_of.last_mut() {
-                Some((known, id)) if *known == stretch => *id = set.id.clone(),
-                _ => last_of.push((stretch, set.id.clone())),
-            }
+            last_of.retain(|(known, _)| *known != stretch);
+            last_of.push((stretch, set.id.clone()));
         }
         kept.extend(last_of.into_iter().rev().take(count as usize).map(|(_, id)| id));
     }
@@ -79,13 +78,17 @@ struct Hour {
     missed: bool,
     full: bool,
     minute: u64,
+    /// So many hours go by a second time: the clock was ahead and was set right.
+    back: u64,
 }
 
 fn any_hours() -> impl Strategy<Value = Vec<Hour>> {
-    let hour = (0..10_u8, 0..30_u8, 0..60_u64).prop_map(|(missed, full, minute)| Hour {
+    let back = prop_oneof![99 => Just(0), 1 => 1..200_u64];
+    let hour = (0..10_u8, 0..30_u8, 0..60_u64, back).prop_map(|(missed, full, minute, back)| Hour {
         missed: missed == 0,
         full: full == 0,
         minute,
+        back,
     });
     proptest::collection::vec(hour, HOURS as usize)
 }
@@ -106,12 +109,19 @@ proptest! {
     fn thirty_days_keep_exactly_what_the_rules_say(hours in any_hours(), rules in any_rules()) {
         let mut taken: Vec<Candidate> = Vec::new();
         let mut there: Vec<Candidate> = Vec::new();
+        let mut rules = rules;
+        if hours.iter().any(|hour| hour.back > 0) {
+            // What went when its time was over does not come back with the time.
+            rules.within = None;
+        }
+        let mut clock = HOURS;
         for (hour, run) in (0..).zip(hours) {
-            let now = at(hour, run.minute);
+            clock = (clock + 1).saturating_sub(run.back);
+            let now = at(clock, run.minute);
             if !run.missed {
                 let parent = if run.full { None } else { there.last().map(|set| set.id.clone()) };
                 let kind = if parent.is_some() { SetKind::Incremental } else { SetKind::Full };
-                let id = SetId::new(now, kind, 1);
+                let id = SetId::new(now, kind, hour as u32 + 2);
                 let set = Candidate { id, kind, parent, start: now, good: true, pinned: false };
                 taken.push(set.clone());
                 there.push(set);

@@ -303,6 +303,76 @@ fn chains_are_resolved_and_must_be_whole() {
     assert_eq!(listing.newest_good().unwrap().id(), full.id());
 }
 
+/// A set that [`incremental`] can build on.
+fn full_of_pages(repository: &Repository, when: &str) -> Published {
+    let writer = repository.begin(&lock(repository), NewSet::full(time(when))).unwrap();
+    let mut entry = FileEntry::new(path("ibdata1"), FileKind::SystemTablespace);
+    entry.size = 100 * 16384;
+    entry.page_size = Some(16384);
+    let mut pack = writer.pack().unwrap();
+    pack.append(&writer.copy(&entry.path), 0, &noise(6, 100 * 16384), &mut entry.runs).unwrap();
+    pack.finish().unwrap();
+    writer.redo().unwrap().finish().unwrap();
+    (Box::new(writer) as Box<dyn Sink>).finish(facts(0), vec![entry]).unwrap()
+}
+
+/// The clock was a month ahead and was set right: names lie, the order does not.
+#[test]
+fn a_clock_that_went_back_changes_nothing_but_names() {
+    let (_dir, repository) = repository();
+    let take = |parent: Option<&SetReader>, when: &str| {
+        let id = match parent {
+            None => full_of_pages(&repository, when).manifest.id,
+            Some(parent) => incremental(&repository, parent, when).manifest.id,
+        };
+        repository.open_set(&name(), &id).unwrap()
+    };
+    let full = take(None, "2026-12-20T06:00:00Z");
+    let first = take(Some(&full), "2026-12-20T07:00:00Z");
+    let second = take(Some(&first), "2026-11-20T07:30:00Z");
+    let third = take(Some(&second), "2026-11-20T07:30:00Z");
+    assert_eq!(third.id().as_str(), "20261120T073000Z-incr-2");
+    let chain = repository.chain(&repository.resolve(&name(), &Which::Latest).unwrap()).unwrap();
+    let order: Vec<&SetId> = chain.sets().iter().map(SetReader::id).collect();
+    assert_eq!(order, [full.id(), first.id(), second.id(), third.id()]);
+    assert!(read_chain(&chain));
+    let listed = repository.sets(&name()).unwrap();
+    assert_eq!(listed.sets.iter().map(SetInfo::id).collect::<Vec<_>>(), order);
+    assert_eq!(listed.newest_good().unwrap().id(), third.id());
+
+    // By the right clock, everything is of the future or new: nothing of it goes that something new needs.
+    let now = time("2026-11-20T07:40:00Z");
+    let rules = Rules { hourly: 1, ..Rules::default() };
+    let kept: Vec<SetId> =
+        repository.plan_expiry(&name(), &rules, now).unwrap().into_iter().map(|v| v.id).collect();
+    assert_eq!(kept.iter().collect::<Vec<_>>(), order);
+
+    // A new full set by the right clock, and the newest damaged: `latest` is no older one, whatever the names say.
+    drop((chain, third, second, first, full));
+    let newest = take(None, "2026-11-20T08:00:00Z");
+    let (id, dir) = (newest.id().clone(), newest.dir().to_owned());
+    drop(newest);
+    let good = fs::read(dir.join(MANIFEST)).unwrap();
+    let text = String::from_utf8(good.clone()).unwrap();
+    for bad in [text.replace("\"name\": \"db1\"", "\"name\": \"db2\"").into_bytes(), Vec::new()] {
+        assert_ne!(bad, good);
+        fs::write(dir.join(MANIFEST), bad).unwrap();
+        let error = repository.resolve(&name(), &Which::Latest).unwrap_err();
+        assert!(matches!(&error, RepositoryError::Damaged { id: found, .. } if *found == id), "{error}");
+    }
+    fs::write(dir.join(MANIFEST), good).unwrap();
+    let expiry = repository.expire(&lock(&repository), &rules, now, &Cancel::new()).unwrap();
+    assert_eq!(expiry.removed.len(), 4);
+    assert_eq!(repository.resolve(&name(), &Which::Latest).unwrap().id(), &id);
+}
+
+fn read_chain(chain: &Chain) -> bool {
+    let mut runs = chain.runs().unwrap();
+    let mut raw = Vec::new();
+    let files = chain.load_files().unwrap();
+    files.iter().all(|file| file.runs.iter().all(|run| runs.read(&file.path, run, &mut raw).is_ok()))
+}
+
 #[test]
 fn a_newer_format_is_refused_by_name() {
     let (_dir, repository) = repository();

@@ -47,7 +47,8 @@ pub struct ShowArgs {
 
 /// Read backup sets back and check every byte of them
 ///
-/// The result is kept beside the set, and `reseed list` shows it. The exit code is 10 when damage was found.
+/// With an incremental set all that it builds on is read too. The result is kept beside the set, and `reseed list` shows
+/// it. The exit code is 10 when damage was found.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

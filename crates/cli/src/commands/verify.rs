@@ -1,7 +1,8 @@
 //! `reseed verify`.
 
 use reseed_repository::{
-    Damage, DamagedSet, Level, Problem, Repository, SetReader, Timestamp, Verified, VerifyReport, verify,
+    Damage, DamagedSet, Level, Problem, Repository, SetId, SetReader, Timestamp, Verified, VerifyReport,
+    verify,
 };
 use reseed_restore::{SetSource, verify_pages};
 use serde::Serialize;
@@ -29,7 +30,8 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
     let threads = args.threads.map_or(cores.min(MOST_THREADS), usize::from);
     let mut results = Vec::new();
     let before = repository.sets(&args.name).map_err(failed)?;
-    for set in chosen(args, &repository)? {
+    let mut damaged = Vec::new();
+    for Chosen { set, level } in chosen(args, &repository, level)? {
         if let Ok(set) = &set
             && let Some(known) = before.get(set.id()).and_then(|known| known.verified.as_ref())
             && args.since.is_some_and(|since| is_fresh(known, level, since))
@@ -48,11 +50,7 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
             Ok(set) => {
                 let mut report =
                     verify(&set, level, threads, &session.drawer, &session.cancel).map_err(failed)?;
-                // A set is worth as much as what it builds on.
-                if let Err(error) = repository.chain(&set) {
-                    let problem = Problem::Syntax(error.to_string());
-                    report.findings.push(Damage::of_file("the chain", problem));
-                }
+                report.findings.extend(below(&repository, &set, &damaged));
                 if level >= Level::Pages && report.is_good() {
                     pages(&repository, &set, threads, &mut report, session)?;
                 }
@@ -65,6 +63,9 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
                 if let Err(error) = set.keep_result(&report, Timestamp::now()) {
                     let why = failure::repository(&error).to_line();
                     tracing::warn!("what was found of {} is not kept: {why}", set.id());
+                }
+                if !report.is_good() {
+                    damaged.push(set.id().clone());
                 }
                 SetResult::of(&set, &report, began.elapsed().as_secs_f64())
             }
@@ -111,22 +112,54 @@ fn pages(
     Ok(())
 }
 
-type Chosen = Result<SetReader, DamagedSet>;
+/// A set is worth as much as what it builds on: what is wrong with that. `damaged` are those of this run, which looks
+/// at older sets first.
+fn below(repository: &Repository, set: &SetReader, damaged: &[SetId]) -> Option<Damage> {
+    let problem = match repository.chain(set) {
+        Err(error) => error.to_string(),
+        Ok(chain) => {
+            let bad = chain.sets().iter().map(SetReader::id).find(|id| damaged.contains(id))?;
+            format!("it builds on {bad}, which is damaged")
+        }
+    };
+    Some(Damage::of_file("the chain", Problem::Syntax(problem)))
+}
 
-fn chosen(args: &VerifyArgs, repository: &Repository) -> Result<Vec<Chosen>, Failure> {
+struct Chosen {
+    set: Result<SetReader, DamagedSet>,
+    level: Level,
+}
+
+/// What is read, older sets first: with a set all that it builds on, for a restore reads that too. Pages and the
+/// restored server are looked at through the whole chain, so that there the bytes are enough.
+fn chosen(args: &VerifyArgs, repository: &Repository, level: Level) -> Result<Vec<Chosen>, Failure> {
     let failed = |error| failure::repository(&error);
     match &args.which {
-        VerifyWhich::One(which) => Ok(vec![Ok(repository.resolve(&args.name, which).map_err(failed)?)]),
+        VerifyWhich::One(which) => {
+            let set = repository.resolve(&args.name, which).map_err(failed)?;
+            let mut chosen = Vec::new();
+            // A chain that cannot be opened is told of the set itself.
+            if let Ok(chain) = repository.chain(&set) {
+                let ancestors = chain.sets().iter().filter(|below| below.id() != set.id()).cloned();
+                chosen.extend(ancestors.map(|set| Chosen { set: Ok(set), level: level.min(Level::Full) }));
+            }
+            chosen.push(Chosen { set: Ok(set), level });
+            Ok(chosen)
+        }
         VerifyWhich::All => {
             let listing = repository.sets(&args.name).map_err(failed)?;
-            let mut chosen: Vec<Chosen> = Vec::new();
+            let mut chosen = Vec::new();
             for set in &listing.sets {
-                chosen.push(match repository.open_set(&args.name, set.id()) {
-                    Ok(reader) => Ok(reader),
-                    Err(error) => Err(DamagedSet { id: set.id().clone(), dir: set.dir.clone(), error }),
+                let opened = repository.open_set(&args.name, set.id());
+                let set = opened.map_err(|error| DamagedSet {
+                    id: set.id().clone(),
+                    dir: set.dir.clone(),
+                    error,
+                    claimed: Some(set.manifest.sequence),
                 });
+                chosen.push(Chosen { set, level });
             }
-            chosen.extend(listing.damaged.into_iter().map(Err));
+            chosen.extend(listing.damaged.into_iter().map(|set| Chosen { set: Err(set), level }));
             Ok(chosen)
         }
     }
