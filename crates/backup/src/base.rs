@@ -13,7 +13,7 @@ use std::time::UNIX_EPOCH;
 use reseed_repository::{
     Chain, Covered, FileEntry, FileKind, Origin, Parent, RelPath, RepositoryError, ServerFacts,
 };
-use reseed_terms::{Lsn, SpaceId};
+use reseed_terms::{Flavour, Lsn, SpaceId};
 
 use crate::scan::Identity;
 
@@ -61,6 +61,8 @@ pub enum WhyFull {
     },
     /// The system tablespace is another file.
     OtherFiles,
+    /// The file system does not know when the system tablespace was made.
+    NoBirth,
 }
 
 impl fmt::Display for WhyFull {
@@ -78,6 +80,9 @@ impl fmt::Display for WhyFull {
             ),
             WhyFull::OtherFiles => f.write_str(
                 "the system tablespace is not the file that it was: the datadir was restored, copied or made anew since",
+            ),
+            WhyFull::NoBirth => f.write_str(
+                "the datadir's file system does not tell when a file was made, and so not whether it is still the same",
             ),
         }
     }
@@ -123,7 +128,8 @@ impl Base {
         if then.page_size != facts.page_size {
             return Some(WhyFull::PageSize { parent: then.page_size, now: facts.page_size });
         }
-        if then.uuid != facts.uuid {
+        // MariaDB's is made of the host's address and the port, which may change.
+        if facts.version.flavour == Flavour::MySql && then.uuid != facts.uuid {
             return Some(WhyFull::Uuid { parent: then.uuid.clone(), now: facts.uuid.clone() });
         }
         if then.datadir != facts.datadir {
@@ -134,6 +140,9 @@ impl Base {
         }
         if now < manifest.capture.end {
             return Some(WhyFull::LsnBehind { parent: manifest.capture.end, now });
+        }
+        if system.is_some_and(|identity| identity.born.is_none()) {
+            return Some(WhyFull::NoBirth);
         }
         let first = self.system.get(&0);
         let same = first.zip(system).is_some_and(|(file, identity)| file.is(identity));
@@ -156,7 +165,8 @@ impl Base {
 
 impl BaseFile {
     fn is(&self, identity: &Identity) -> bool {
-        self.entry.origin.is_some_and(|then| then == origin(identity))
+        // Numbers of files are used again at once: without the time of birth they say nothing.
+        self.entry.origin.is_some_and(|then| then.born.is_some() && then == origin(identity))
     }
 
     /// Whether a page of the file must be stored: `lsn` as it is in the file now, `None` for one of zeros.

@@ -78,6 +78,14 @@ pub enum BackupError {
     #[error("backup set {parent} cannot be built on: {why}")]
     Parent { parent: String, why: WhyFull },
 
+    /// The parent set's copy of a page that has not been written since is another: the file was changed by something
+    /// that leaves no LSN, such as a volume that was set back to a snapshot.
+    #[error(
+        "{} holds other pages from page {page} on (space {space}) than the set that is built on, though none was written \
+         since by its LSN: was the volume set back, or the file changed by something else than the server?", file.display()
+    )]
+    NotAsBefore { file: PathBuf, page: u32, space: SpaceId },
+
     /// A file that should stand still under the lock does not.
     #[error("{} kept changing while it was copied ({tries} times)", file.display())]
     Restless { file: PathBuf, tries: u32 },

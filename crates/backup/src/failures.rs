@@ -14,8 +14,9 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
+    /// A failure stops what watches [`Failures::cancel`], and not the caller, who may do it again in another way.
     pub fn new(cancel: &Cancel) -> Failures {
-        Failures { first: Arc::default(), cancel: cancel.clone() }
+        Failures { first: Arc::default(), cancel: cancel.child() }
     }
 
     pub fn cancel(&self) -> &Cancel {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use reseed_repository::{ServerFacts, SetId};
 use reseed_server::{ConnectOptions, KillPolicy};
 
 use crate::base::Base;
@@ -37,6 +38,8 @@ pub struct BackupOptions {
     pub base: Option<Arc<Base>>,
     /// The backup fails when the server does not fit to that set; else it is a full one then, and says why.
     pub base_required: bool,
+    /// The newest set of the name, and the server that it is of.
+    pub newest: Option<(SetId, ServerFacts)>,
     /// What the set is to say of how it came about.
     pub notes: Vec<String>,
     /// How long the redo may take to reach the LSN that was read under the lock.
@@ -57,6 +60,7 @@ impl BackupOptions {
             stall_budget: Duration::from_secs(1),
             base: None,
             base_required: false,
+            newest: None,
             notes: Vec::new(),
             redo_wait: Duration::from_secs(60),
         }

@@ -53,7 +53,7 @@ pub fn run(
     let mut steps = Steps::new(progress);
     steps.begin("look", None);
     failpoint("backup.connect")?;
-    let looked = look(options, stop(cancel))?;
+    let looked = look(options, stop(failures.cancel()))?;
     let (base, why_full) = settle_base(options, &looked)?;
     let sink = open(Begun {
         server: &looked.facts,
@@ -129,6 +129,7 @@ fn taken(
         })?;
     let mut protocol = protocol::choose(options, server, facts)?;
     let mut notes: Vec<String> = options.notes.iter().cloned().chain(why_full).collect();
+    notes.extend(note_of_another_server(options, &stored_facts(facts)?));
     let mut paused = match server.flavour() {
         Flavour::MariaDb => None,
         // MySQL stops no applier while the instance is locked, so there it stands still for the whole copy.
@@ -328,6 +329,25 @@ fn note_of(end: &ConsumerEnd) -> Option<String> {
             stalled.as_secs_f64()
         ),
         ConsumerEnd::Lost(reason) => format!("the redo log consumer was lost: {reason}"),
+    })
+}
+
+/// Sets of two servers under one name: neither is built on the other, but they are counted together.
+fn note_of_another_server(options: &BackupOptions, now: &reseed_repository::ServerFacts) -> Option<String> {
+    let (id, then) = options.newest.as_ref()?;
+    let pairs = match now.version.flavour {
+        Flavour::MySql => vec![("UUID", then.uuid.clone(), now.uuid.clone())],
+        // Its server_uid changes with the host's address and the port.
+        Flavour::MariaDb => vec![
+            ("datadir", then.datadir.to_string(), now.datadir.to_string()),
+            ("server_id", then.server_id.to_string(), now.server_id.to_string()),
+        ],
+    };
+    pairs.into_iter().find(|(_, was, is)| was != is).map(|(what, was, is)| {
+        format!(
+            "{id}, the newest set of this name until now, is of another server, or of this one before it was made anew \
+             ({what} {was}, now {is}): one name is for one server, since retention counts its sets together"
+        )
     })
 }
 

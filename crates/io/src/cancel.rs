@@ -1,7 +1,7 @@
 //! One token that everything long-running watches. Whoever cancels gives the reason, and the first reason stays.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Cheap to clone; all clones are one token.
@@ -15,6 +15,7 @@ struct Inner {
     cancelled: AtomicBool,
     reason: Mutex<Option<String>>,
     changed: Condvar,
+    children: Mutex<Vec<Weak<Inner>>>,
 }
 
 /// The work was told to stop.
@@ -35,6 +36,27 @@ impl Cancel {
         held.get_or_insert_with(|| reason.into());
         self.inner.cancelled.store(true, Ordering::Release);
         self.inner.changed.notify_all();
+        let reason = held.clone().unwrap_or_default();
+        drop(held);
+        let children = std::mem::take(&mut *self.children());
+        for inner in children.iter().filter_map(Weak::upgrade) {
+            Cancel { inner }.cancel(reason.clone());
+        }
+    }
+
+    /// A token that is cancelled with this one, and that can be cancelled alone: for a part that may fail.
+    pub fn child(&self) -> Cancel {
+        let child = Cancel::new();
+        self.children().push(Arc::downgrade(&child.inner));
+        // Who cancels meanwhile may have looked before.
+        if let Err(Cancelled { reason }) = self.check() {
+            child.cancel(reason);
+        }
+        child
+    }
+
+    fn children(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Inner>>> {
+        self.inner.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn is_cancelled(&self) -> bool {
@@ -87,6 +109,22 @@ mod tests {
             cancel.sleep(Duration::from_secs(3600)).is_err(),
             "a sleeper must not outlast the cancellation"
         );
+    }
+
+    #[test]
+    fn a_child_goes_with_its_parent_and_not_the_other_way() {
+        let parent = Cancel::new();
+        let (one, other) = (parent.child(), parent.child());
+        one.cancel("failed");
+        assert!(!parent.is_cancelled() && !other.is_cancelled());
+        let sleeper = std::thread::spawn({
+            let other = other.clone();
+            move || other.sleep(Duration::from_secs(3600))
+        });
+        parent.cancel("interrupted");
+        assert_eq!(sleeper.join().unwrap(), Err(Cancelled { reason: "interrupted".into() }));
+        assert_eq!(one.check(), Err(Cancelled { reason: "failed".into() }));
+        assert!(parent.child().is_cancelled());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Tells what of a file the parent set has already.
 
 use reseed_io::{AlignedBuf, Cancel, DataFile};
-use reseed_repository::{FileCopy, FileEntry, Hash128, PackSink, Run};
+use reseed_repository::{FileCopy, FileEntry, FileKind, Hash128, Hasher, MAX_RUN, PackSink, Run};
 use reseed_terms::{Lsn, PageNo};
 
 use super::READ;
@@ -39,8 +39,68 @@ impl Changed<'_> {
             pages.push(PageNo(u32::try_from(at / size).unwrap_or(u32::MAX)));
         }
         let bytes = part.get(..filled).unwrap_or_default();
-        let page_size = u32::try_from(self.page_size).unwrap_or(u32::MAX);
+        let page_size = self.stored_page_size();
         if pages.is_empty() { Ok(None) } else { Ok(Some(pack.append_pages(copy, page_size, &pages, bytes)?)) }
+    }
+}
+
+impl Changed<'_> {
+    fn stored_page_size(&self) -> u32 {
+        u32::try_from(self.page_size).unwrap_or(u32::MAX)
+    }
+
+    /// Looks whether pages that need not be stored, by their LSNs, are those that the parent set has: the place of a run
+    /// that has others. Only runs that are the newest of all their pages, and no page of which is stored now, can be
+    /// compared.
+    pub fn surprise(&self, offset: u64, part: &[u8]) -> Option<u64> {
+        let size = self.page_size as u64;
+        let end = offset + part.len() as u64;
+        let runs = &self.base.entry.runs;
+        // No run is longer than that, so that earlier ones do not reach here.
+        let from = runs.partition_point(|run| run.at < offset.saturating_sub(MAX_RUN as u64));
+        let rest = runs.get(from..).unwrap_or_default();
+        let near = rest.get(..rest.partition_point(|run| run.at < end)).unwrap_or_default();
+        let mut newest: Vec<Option<u32>> = vec![None; self.lsns.len()];
+        for run in near {
+            for page in self.pages(run, offset, size) {
+                if let Some(newest) = newest.get_mut(page) {
+                    *newest = (*newest).max(Some(run.pack));
+                }
+            }
+        }
+        let unchanged = |page: usize| {
+            self.lsns.get(page).is_some_and(|lsn| lsn.is_some_and(|lsn| lsn < self.base.checkpoint))
+        };
+        // A server that is shut down leaves a mark in the first page of the system tablespace without an LSN.
+        let marked = |run: &Run| self.base.entry.kind == FileKind::SystemTablespace && run.at < size;
+        near.iter()
+            .filter(|run| run.at >= offset && run.end(Some(self.stored_page_size())) <= end && !marked(run))
+            .find(|run| {
+                let is_newest = |page| newest.get(page).is_some_and(|newest| *newest == Some(run.pack));
+                self.pages(run, offset, size).all(|page| is_newest(page) && unchanged(page))
+                    && self.hash(run, offset, part) != Some(run.hash)
+            })
+            .map(|run| run.at)
+    }
+
+    /// The pages that a run has a part of, as they are numbered in the read at `offset`; those before it are left out.
+    fn pages(&self, run: &Run, offset: u64, size: u64) -> impl Iterator<Item = usize> {
+        let pieces: Vec<(u64, std::ops::Range<usize>)> = run.pieces(Some(self.stored_page_size())).collect();
+        pieces.into_iter().flat_map(move |(at, bytes)| {
+            let end = at.saturating_add(bytes.len() as u64).saturating_sub(offset).div_ceil(size);
+            let start = at.saturating_sub(offset) / size;
+            (start..end).filter_map(|page| usize::try_from(page).ok())
+        })
+    }
+
+    /// Of the bytes that the file has now where the run's belong.
+    fn hash(&self, run: &Run, offset: u64, part: &[u8]) -> Option<Hash128> {
+        let mut hasher = Hasher::new();
+        for (at, bytes) in run.pieces(Some(self.stored_page_size())) {
+            let start = usize::try_from(at.checked_sub(offset)?).ok()?;
+            hasher.update(part.get(start..start.checked_add(bytes.len())?)?);
+        }
+        Some(hasher.hash())
     }
 }
 

@@ -253,6 +253,13 @@ impl<'a> Copier<'a> {
                 match (&open.base, &open.rules) {
                     (Some(base), Some(rules)) => {
                         let changed = Changed { base, page_size: rules.page_size(), lsns: &lsns };
+                        if let Some(at) = changed.surprise(offset, part) {
+                            return Err(BackupError::NotAsBefore {
+                                file: open.file.path().to_path_buf(),
+                                page: rules.page_at(at).0,
+                                space: open.space,
+                            });
+                        }
                         runs.extend(changed.append(pack, &work.copy, offset, part)?);
                     }
                     _ => pack.append(&work.copy, offset, part, &mut runs)?,
@@ -503,8 +510,9 @@ impl FileWork {
         let space = found.head.map_or_else(|| self.space_of_page(&file), |head| head.space);
         let base = self.job.base.as_ref().filter(|base| {
             let size = rules.as_ref().and_then(|rules| u32::try_from(rules.page_size()).ok());
+            let flags = rules.as_ref().map(|rules| rules.format.flags());
             // What has become smaller was cut and begun anew.
-            base.entry.page_size == size && base.entry.size <= self.size
+            base.entry.page_size == size && base.entry.flags == flags && base.entry.size <= self.size
         });
         let unchanged = match base {
             Some(base) if !found.is_innodb() => is_unchanged(&file, &base.entry, copier.cancel())?,

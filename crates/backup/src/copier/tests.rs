@@ -61,6 +61,10 @@ impl Bench {
 }
 
 fn page(space: u32, no: u32, fill: u8) -> Vec<u8> {
+    page_of(space, no, fill, Lsn(1000))
+}
+
+fn page_of(space: u32, no: u32, fill: u8, lsn: Lsn) -> Vec<u8> {
     let mut page = vec![fill; PAGE];
     page[24..38].fill(0);
     if no == 0 {
@@ -72,7 +76,7 @@ fn page(space: u32, no: u32, fill: u8) -> Vec<u8> {
     page[4..8].copy_from_slice(&no.to_be_bytes());
     page[34..38].copy_from_slice(&space.to_be_bytes());
     let format = SpaceFormat::from_flags(FLAGS, Flavour::MariaDb).unwrap();
-    seal_page(&mut page, &format, PageId::new(space, no), Lsn(1000)).unwrap();
+    seal_page(&mut page, &format, PageId::new(space, no), lsn).unwrap();
     page
 }
 
@@ -237,6 +241,59 @@ fn job_unread(path: &Path) -> Job {
     job.found.real = path.to_path_buf();
     job.found.path = PathBuf::from(path.file_name().unwrap());
     job
+}
+
+/// The file as the set holds it that is built on.
+fn base_of(copied: Copied, checkpoint: Lsn) -> Arc<BaseFile> {
+    let entry = crate::spaces::entry(copied, Some(SpaceId(5))).unwrap();
+    Arc::new(BaseFile { covered: reseed_repository::Covered::by(&entry), entry, checkpoint })
+}
+
+#[test]
+fn pages_that_are_others_than_the_parents_without_a_newer_lsn_are_noticed() {
+    let bench = Bench::new();
+    let mut bytes = tablespace(5, 300);
+    let path = bench.file("t.ibd", &bytes);
+    let base = base_of(bench.copy(vec![job(&path, FoundKind::Space)]).unwrap().remove(0), Lsn(2000));
+    let mut put = |no: u32, fill: u8, lsn: u64| {
+        let page = page_of(5, no, fill, Lsn(lsn));
+        bytes[no as usize * PAGE..][..PAGE].copy_from_slice(&page);
+        fs::write(&path, &bytes).unwrap();
+    };
+    let copy = |base: &Arc<BaseFile>| {
+        let job = Job { base: Some(Arc::clone(base)), ..job(&path, FoundKind::Space) };
+        bench.copy(vec![job]).map(|mut copied| copied.remove(0))
+    };
+    assert_eq!(copy(&base).unwrap().runs, []);
+    put(150, 8, 2000);
+    let second = copy(&base).unwrap();
+    assert_eq!((stored(&second), second.runs[0].at), (PAGE as u64, 150 * PAGE as u64));
+    // The other read of the file has no page that is stored.
+    put(10, 9, 900);
+    let error = copy(&base).unwrap_err();
+    assert!(matches!(&error, BackupError::NotAsBefore { page: 0, space: SpaceId(5), .. }), "{error}");
+    assert!(error.to_string().contains("t.ibd"), "{error}");
+    put(10, 7, 1000);
+
+    // On the second set: its page is the newest, and the older set's run is no longer all there is.
+    let mut joined = base.entry.clone();
+    let newer = second.runs.into_iter().map(|run| Run { pack: run.pack + 9, ..run });
+    joined.runs.extend(newer);
+    joined.runs.sort_by_key(|run| (run.at, run.pack));
+    let both =
+        BaseFile { covered: reseed_repository::Covered::by(&joined), entry: joined, checkpoint: Lsn(3000) };
+    let both = Arc::new(both);
+    assert_eq!(copy(&both).unwrap().runs, []);
+    put(150, 7, 1000);
+    assert!(matches!(copy(&both).unwrap_err(), BackupError::NotAsBefore { page: 150, .. }));
+
+    // Other flags: another file, which is stored whole.
+    let mut other = base.entry.clone();
+    other.flags = Some(FLAGS ^ 1);
+    let other =
+        BaseFile { covered: reseed_repository::Covered::by(&other), entry: other, checkpoint: Lsn(2000) };
+    let whole = copy(&Arc::new(other)).unwrap();
+    assert_eq!((stored(&whole), whole.parent), (300 * PAGE as u64, None));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use reseed_backup::{BackupOptions, Begun, LockChoice, Report};
+use reseed_backup::{BackupError, BackupOptions, Begun, LockChoice, Report};
 use reseed_io::{IoError, Op};
 use reseed_repository::{
     NameLock, NewSet, Repository, RepositoryError, Sink, StreamServer, StreamWriter, Timestamp,
@@ -76,7 +76,7 @@ fn take(args: &BackupArgs, session: &Session) -> Result<Report, Failure> {
         ..NewSet::full(Timestamp::now())
     };
     let lock = early_lock(args, session).map_err(|error| failure::repository(&error))?;
-    let Choice { base, required, why_full } = match (&args.repo, &lock) {
+    let Choice { base, required, why_full, newest } = match (&args.repo, &lock) {
         (Some(repo), Some(lock)) => Repository::open(repo)
             .and_then(|repository| parent::choose(&args.kind, &repository, lock, new.start))
             .map_err(|error| failure::repository(&error))?,
@@ -86,14 +86,28 @@ fn take(args: &BackupArgs, session: &Session) -> Result<Report, Failure> {
         }
         _ => parent::of_a_new_name(&args.kind),
     };
-    (options.base, options.base_required) = (base, required);
+    (options.base, options.base_required, options.newest) = (base, required, newest);
     options.notes.extend(why_full);
-    let open = |begun: Begun<'_>| {
-        let new = NewSet { parent: begun.parent.clone(), ..new };
-        open(args, new, &begun, lock, session)
+    let attempt = |options: &BackupOptions| {
+        let open = |begun: Begun<'_>| {
+            let new = NewSet { parent: begun.parent.clone(), ..new.clone() };
+            open(args, new, &begun, lock.clone(), session)
+        };
+        reseed_backup::run(options, open, &session.drawer, &session.cancel)
     };
-    reseed_backup::run(&options, open, &session.drawer, &session.cancel)
-        .map_err(|error| failure::backup(&error))
+    let mut result = attempt(&options);
+    if let (Err(error @ BackupError::NotAsBefore { .. }), Some(base), false) =
+        (&result, &options.base, options.base_required)
+    {
+        // What is known of one file is known of none: nothing of the set that was to be built on counts any more.
+        let parent = base.parent().id;
+        let note = format!("a full set was taken, since {parent} cannot be built on: {error}");
+        session.drawer.say(&note);
+        options.notes.push(note);
+        options.base = None;
+        result = attempt(&options);
+    }
+    result.map_err(|error| failure::backup(&error))
 }
 
 /// A name that is there is owned before the server is asked for anything: runs that pile up shall not take its

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reseed_backup::Base;
-use reseed_repository::{Listing, NameLock, Repository, RepositoryError, SetInfo, SetKind, Timestamp};
+use reseed_repository::{
+    Listing, NameLock, Repository, RepositoryError, ServerFacts, SetId, SetInfo, SetKind, Timestamp,
+};
 
 use crate::args::{KindArgs, TypeArg};
 
@@ -16,6 +18,8 @@ pub struct Choice {
     pub required: bool,
     /// Why a full set is taken where another was asked for.
     pub why_full: Option<String>,
+    /// The newest set of the name, and the server that it is of.
+    pub newest: Option<(SetId, ServerFacts)>,
 }
 
 fn full(why: String) -> Choice {
@@ -38,21 +42,32 @@ pub fn choose(
     lock: &NameLock,
     now: Timestamp,
 ) -> Result<Choice, RepositoryError> {
+    let listing = repository.sets(lock.name())?;
+    let newest = listing.sets.last().map(|set| (set.id().clone(), set.manifest.server.clone()));
+    Ok(Choice { newest, ..of_kind(args, repository, lock, &listing, now)? })
+}
+
+fn of_kind(
+    args: &KindArgs,
+    repository: &Repository,
+    lock: &NameLock,
+    listing: &Listing,
+    now: Timestamp,
+) -> Result<Choice, RepositoryError> {
     if let Some(id) = &args.parent {
         let set = repository.open_set(lock.name(), id)?;
         let base = Base::load(repository.chain(&set)?)?;
-        return Ok(Choice { base: Some(Arc::new(base)), required: true, why_full: None });
+        return Ok(Choice { base: Some(Arc::new(base)), required: true, ..Choice::default() });
     }
     let kind = if args.incremental { TypeArg::Incremental } else { args.kind };
     if kind == TypeArg::Full {
         return Ok(Choice::default());
     }
-    let listing = repository.sets(lock.name())?;
     let Some(parent) = listing.newest_good() else {
         return Ok(full("there is no good set to build on".to_owned()));
     };
     if kind == TypeArg::Auto
-        && let Some(why) = due(args, &listing, parent, now)
+        && let Some(why) = due(args, listing, parent, now)
     {
         return Ok(full(why));
     }

@@ -27,7 +27,7 @@ pub fn backup(error: &BackupError) -> Failure {
 fn outcome(error: &BackupError) -> Outcome {
     match error {
         BackupError::MissingPrivileges { .. } => Outcome::MissingPrivilege,
-        BackupError::Parent { .. } => Outcome::Usage,
+        BackupError::Parent { .. } | BackupError::NotAsBefore { .. } => Outcome::Usage,
         BackupError::Refused { .. } | BackupError::RedoDisabled => Outcome::Unsupported,
         BackupError::Redo { .. } => Outcome::Failed,
         BackupError::RedoOverrun { .. } => Outcome::RedoOverrun,
@@ -88,7 +88,7 @@ fn hint(error: &BackupError) -> Option<String> {
         BackupError::RedoBehind { .. } => {
             "Run the backup again; if it stays so, the disk of the redo log is too slow."
         }
-        BackupError::Parent { .. } => {
+        BackupError::Parent { .. } | BackupError::NotAsBefore { .. } => {
             "Leave --parent out: --type incremental builds on the newest good set, or else takes a full one."
         }
         BackupError::MissingPrivileges { .. }
