@@ -1,7 +1,7 @@
 //! The built binary, run as a user runs it.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -85,15 +85,20 @@ pub struct Reseed {
 
 impl Reseed {
     pub fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Reseed> {
+        Ok(Reseed::of(&[], &binary()?, args))
+    }
+
+    /// Another binary than the built one, run by `prefix`, a command that runs a command.
+    pub fn of<S: AsRef<OsStr>>(prefix: &[&str], binary: &Path, args: impl IntoIterator<Item = S>) -> Reseed {
         // A test must not depend on who runs it: a shell's background job ignores SIGINT, and so would its children.
         let mut command = Command::new("env");
-        command.arg("--default-signal=HUP,INT,TERM").arg(binary()?);
+        command.arg("--default-signal=HUP,INT,TERM").args(prefix).arg(binary);
         for name in ["RESEED_FAILPOINTS", "RESEED_SOURCE_PASSWORD", "MYSQL_PWD", "MYSQL_HOST", "RUST_LOG"] {
             command.env_remove(name);
         }
         // Nor on a configuration that this machine may have.
         command.env("HOME", "/nonexistent").env("RESEED_CONFIG", "/dev/null").args(args);
-        Ok(Reseed { command })
+        Reseed { command }
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Reseed {
