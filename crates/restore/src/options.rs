@@ -72,3 +72,23 @@ pub struct Options {
     /// Now, in RFC 3339 UTC to the second: names what is moved aside and says who holds the lock since when.
     pub now: String,
 }
+
+impl Options {
+    /// A restore into a place where nothing lies, of nothing but the data.
+    pub fn into_new(datadir: PathBuf, memory: u64, now: String) -> Options {
+        Options {
+            datadir,
+            occupied: Occupied::Refuse,
+            keep: Vec::new(),
+            apply: Apply::Native,
+            outside: Outside::Inside,
+            maps: Vec::new(),
+            owner: None,
+            threads: 0,
+            memory,
+            hand_over: None,
+            new_server: NewServer::default(),
+            now,
+        }
+    }
+}

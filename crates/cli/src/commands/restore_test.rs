@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use reseed_io::process::{Ended, Group};
 use reseed_io::{FileLock, IoError, Progress, place, write};
 use reseed_repository::{Manifest, Repository, SetReader};
-use reseed_restore::{Apply, NewServer, Occupied, Options, Outside, SetSource};
+use reseed_restore::{Options, SetSource};
 use reseed_server::options::ConnectOptions;
 use reseed_server::{Server, ServerError, Stop, restored};
 use reseed_terms::{Flavour, ServerVersion};
@@ -69,18 +69,8 @@ fn restore(
     session: &Session,
 ) -> Result<(), Failure> {
     let options = Options {
-        datadir: datadir.to_owned(),
-        occupied: Occupied::Refuse,
-        keep: Vec::new(),
-        apply: Apply::Native,
-        outside: Outside::Inside,
-        maps: Vec::new(),
-        owner: None,
         threads: args.threads.map_or(0, usize::from),
-        memory: MEMORY,
-        hand_over: None,
-        new_server: NewServer::default(),
-        now: now(),
+        ..Options::into_new(datadir.to_owned(), MEMORY, now())
     };
     SetSource::new(repository, set)
         .and_then(|source| reseed_restore::run(&source, &options, &session.drawer, &session.cancel))

@@ -196,22 +196,17 @@ fn read_segment(
     file: &PlannedFile<'_>,
     segment: &Segment,
 ) -> Result<u64, RestoreError> {
-    let runs = file.entry.runs.get(segment.runs.clone()).unwrap_or_default();
     let length = usize::try_from(segment.bytes.end - segment.bytes.start).unwrap_or(0);
-    if let [run] = runs
-        && run.at == segment.bytes.start
-        && run.pages.is_none()
-    {
-        worker.reader.read(file.entry, run, &mut worker.run)?;
-        let raw = worker.run.len() as u64;
-        worker.run.resize(length, 0);
-        return Ok(raw);
-    }
+    let mut runs = segment.runs_by_age(file.entry).into_iter().peekable();
     let mut joined = std::mem::take(&mut worker.joined);
     joined.clear();
+    // The oldest run is most often all of the stretch, and most often there is no other: it needs no copy.
+    if let Some(run) = runs.next_if(|run| run.at == segment.bytes.start && run.pages.is_none()) {
+        worker.reader.read(file.entry, run, &mut joined)?;
+    }
+    let mut raw = joined.len() as u64;
     joined.resize(length, 0);
-    let mut raw = 0;
-    for run in segment.runs_by_age(file.entry) {
+    for run in runs {
         worker.reader.read(file.entry, run, &mut worker.run)?;
         raw += worker.run.len() as u64;
         segment.put(file.entry, run, &worker.run, &mut joined);

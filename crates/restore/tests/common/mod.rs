@@ -14,7 +14,7 @@ use reseed_repository::{
     AbsPath, Compression, FileEntry, FileKind, NewSet, RelPath, Repository, ServerFacts, SetFacts, Sink,
     StreamWriter, Which,
 };
-use reseed_restore::{Apply, Occupied, Options, Outside, SetSource};
+use reseed_restore::{Options, SetSource};
 use reseed_terms::{Capture, Coordinates, Lsn, PageId, PageNo, RedoFormat, ServerVersion, SpaceId};
 
 pub const PAGE: usize = 16384;
@@ -331,20 +331,7 @@ impl Write for Shared {
 }
 
 pub fn options(datadir: &Path) -> Options {
-    Options {
-        datadir: datadir.to_owned(),
-        occupied: Occupied::Refuse,
-        keep: Vec::new(),
-        apply: Apply::Native,
-        outside: Outside::Inside,
-        maps: Vec::new(),
-        owner: None,
-        threads: 3,
-        memory: 1 << 30,
-        hand_over: None,
-        new_server: Default::default(),
-        now: NOW.to_owned(),
-    }
+    Options { threads: 3, ..Options::into_new(datadir.to_owned(), 1 << 30, NOW.to_owned()) }
 }
 
 /// A datadir with an ordinary mix: changed pages, one that is newer than part of its redo, one started anew, one
