@@ -28,8 +28,10 @@ pub fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
 }
 
+/// Waits a little: a process that another test's thread has just forked holds all locks of this one until it executes
+/// its program.
 pub fn lock(repository: &Repository) -> NameLock {
-    repository.lock(&name(), "testing", Duration::ZERO, &Cancel::new()).unwrap()
+    repository.lock(&name(), "testing", Duration::from_secs(60), &Cancel::new()).unwrap()
 }
 
 /// Bytes that compress a little and differ everywhere.
