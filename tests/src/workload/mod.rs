@@ -233,6 +233,7 @@ const TOLERATED: &[(u16, &str)] = &[
     (1412, "table definition has changed"),
     (1451, "parent row is referenced"),
     (1452, "no parent row"),
+    (1859, "duplicate entry: now and then of MySQL 9.7's online ADD KEY, though the index is not unique"),
 ];
 
 /// Whether a statement was carried out.
