@@ -97,23 +97,10 @@ impl Chain<'_> {
         let cost = contest.backup(&side.dir, first, &command)?;
         let stored = match stored {
             Some(stored) => stored,
-            None => self.own_sets(side)?.pop().context("reseed left no set")?,
+            None => newest_own(side, step)?,
         };
         series.add(step, side.tool, cost, Some(allocated(&stored)?));
         Ok(())
-    }
-
-    /// Folders of the sets, oldest first.
-    fn own_sets(&self, side: &Side) -> Result<Vec<PathBuf>> {
-        let mut sets = Vec::new();
-        for entry in fs::read_dir(side.dir.join("bench")).context("cannot read the repository")? {
-            let path = entry?.path();
-            if path.join("manifest.json").exists() {
-                sets.push(path);
-            }
-        }
-        sets.sort();
-        Ok(sets)
     }
 
     fn restore(&self, side: &Side, step: Step, series: &mut ChainSeries) -> Result<()> {
@@ -121,10 +108,7 @@ impl Chain<'_> {
         let datadir = side.dir.join("restored");
         let command = match side.tool {
             Tool::Reseed => {
-                let mut sets = self.own_sets(side)?;
-                let full = sets.pop();
-                let set = if step == Step::RestoreChain { sets.pop() } else { full };
-                let set = set.context("a set is missing")?;
+                let set = newest_own(side, step)?;
                 let id = set.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 contest.reseed_restore(&side.dir, &id, &datadir)?
             }
@@ -172,6 +156,21 @@ impl Side {
             _ => "full".to_owned(),
         })
     }
+}
+
+/// The folder of reseed's newest set of the kind that the step makes or restores. Two sets of different kinds may be of the
+/// same second.
+fn newest_own(side: &Side, step: Step) -> Result<PathBuf> {
+    let kind = if matches!(step, Step::Incremental | Step::RestoreChain) { "-incr" } else { "-full" };
+    let mut sets = Vec::new();
+    for entry in fs::read_dir(side.dir.join("bench")).context("cannot read the repository")? {
+        let entry = entry?;
+        if entry.path().join("manifest.json").exists() && entry.file_name().to_string_lossy().contains(kind) {
+            sets.push(entry.path());
+        }
+    }
+    sets.sort();
+    sets.pop().context("reseed left no such set")
 }
 
 /// Bytes that a tree takes on the disk.
