@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Recipe;
-use super::mirror::Mirror;
+use super::mirror::{self, Mirror};
 use crate::workspace;
 
 const TRIES: usize = 3;
@@ -70,7 +70,7 @@ impl PrivateApt {
     /// The machine's keyring, or, where it is too old to know the suite, the newest one that the machine's own
     /// suite (which it does trust) has.
     fn keyring_for(&self, servers: &Path, recipe: &Recipe, mirror: &Mirror) -> Result<PathBuf> {
-        let newer = servers.join(".keyring/root/usr/share/keyrings/debian-archive-keyring.gpg");
+        let newer = servers.join(".keyring").join("root").join(mirror::KEYRING.trim_start_matches('/'));
         if newer.exists() {
             return Ok(newer);
         }

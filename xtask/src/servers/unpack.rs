@@ -153,7 +153,9 @@ fn wrapper(
 const INSTALL_DB: &str = r#"#!/bin/sh
 set -eu
 bin=$(cd "$(dirname "$0")" && pwd -P)
-share=$bin/../root/SHARE
+home=$(dirname "$bin")
+root=$home/root
+share=$root/SHARE
 datadir=
 for argument in "$@"; do
     case $argument in --datadir=*) datadir=${argument#--datadir=} ;; esac
