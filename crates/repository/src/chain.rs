@@ -169,22 +169,31 @@ impl ChainRuns {
         reader.read(path, &own, out)
     }
 
-    /// As [`RunReader::prefetch`].
-    ///
-    /// # Errors
-    /// When its pack cannot be opened.
-    pub fn prefetch(&mut self, run: &Run) -> Result<(), RepositoryError> {
-        let (reader, own) = self.own(run);
-        reader.prefetch(&own)
+    /// As [`RunReader::expect`].
+    pub fn expect(&mut self, runs: &[Run]) {
+        let mut by_set: Vec<Vec<Run>> = vec![Vec::new(); self.readers.len()];
+        for run in runs {
+            let (set, own) = self.numbered(run);
+            if let Some(of_set) = by_set.get_mut(set) {
+                of_set.push(own);
+            }
+        }
+        for (reader, runs) in self.readers.iter_mut().zip(&by_set) {
+            reader.expect(runs.iter());
+        }
     }
 
     /// The reader of the run's set, and the run as that set numbers it.
     fn own(&mut self, run: &Run) -> (&mut RunReader, Run) {
-        let set = self.before.partition_point(|before| *before <= run.pack).saturating_sub(1);
-        let before = self.before.get(set).copied().unwrap_or(0);
-        let own = Run { pack: run.pack - before, ..run.clone() };
-        let set = set.min(self.readers.len() - 1);
+        let (set, own) = self.numbered(run);
         #[allow(clippy::indexing_slicing)]
         (&mut self.readers[set], own)
+    }
+
+    /// Which set has the run, and the run as that one numbers it.
+    fn numbered(&self, run: &Run) -> (usize, Run) {
+        let set = self.before.partition_point(|before| *before <= run.pack).saturating_sub(1);
+        let before = self.before.get(set).copied().unwrap_or(0);
+        (set.min(self.readers.len() - 1), Run { pack: run.pack - before, ..run.clone() })
     }
 }

@@ -265,16 +265,8 @@ impl RunReader {
         problem.map_err(|problem| self.set.damaged(self.set.run_damage(path, run, problem)))
     }
 
-    /// Says which run comes next. Of use where packs are read through the page cache only: otherwise the read of the
-    /// run before has brought it along.
-    ///
-    /// # Errors
-    /// When its pack cannot be opened.
-    pub fn prefetch(&mut self, run: &Run) -> Result<(), RepositoryError> {
-        let pack = self.pack(run.pack)?;
-        if !pack.is_direct() && !self.window.holds(run.pack, run.offset, run.stored as usize) {
-            pack.will_need(run.offset, u64::from(run.stored));
-        }
-        Ok(())
+    /// Says which runs will be asked for next, instead of those of the last time, so that they come in large reads.
+    pub fn expect<'r>(&mut self, runs: impl Iterator<Item = &'r Run>) {
+        self.window.expect(runs);
     }
 }

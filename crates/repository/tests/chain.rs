@@ -209,8 +209,8 @@ fn read_chain(repository: &Repository, set: &SetReader) -> Result<u64, Repositor
     for entry in chain.load_files()? {
         let mut reader = chain.runs()?;
         let mut raw = Vec::new();
+        reader.expect(&entry.runs);
         for run in &entry.runs {
-            reader.prefetch(run)?;
             reader.read(&entry.path, run, &mut raw)?;
             assert!(raw.capacity() <= 2 * MAX_RUN, "{} bytes for a run", raw.capacity());
             sum += raw.len() as u64;

@@ -2,10 +2,11 @@
 //! says of names is followed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use reseed_redo::SpaceId;
-use reseed_repository::{FileEntry, FileKind, RelPath};
+use reseed_repository::{FileEntry, FileKind, RelPath, Run};
 use reseed_terms::Flavour;
 
 use crate::changes::Changes;
@@ -26,6 +27,15 @@ pub struct PlannedFile<'s> {
     pub segments: Vec<Segment>,
     /// Other bytes than the set's.
     pub content: Option<Vec<u8>>,
+}
+
+impl PlannedFile<'_> {
+    /// The runs of neighbouring segments.
+    pub fn runs(&self, segments: Range<usize>) -> &[Run] {
+        let of = self.segments.get(segments).unwrap_or_default();
+        let (Some(first), Some(last)) = (of.first(), of.last()) else { return &[] };
+        self.entry.runs.get(first.runs.start..last.runs.end).unwrap_or_default()
+    }
 }
 
 /// A tablespace: usually one file; the system tablespace may have several.

@@ -53,7 +53,7 @@ impl ReadRun for SetRuns {
         Ok(self.runs.read(&file.path, run, into)?)
     }
 
-    fn prefetch(&mut self, run: &Run) -> Result<(), RestoreError> {
-        Ok(self.runs.prefetch(run)?)
+    fn expect(&mut self, runs: &[Run]) {
+        self.runs.expect(runs);
     }
 }

@@ -33,11 +33,6 @@ pub trait ReadRun {
     /// When they cannot be read or are not what was written.
     fn read(&mut self, file: &FileEntry, run: &Run, into: &mut Vec<u8>) -> Result<(), RestoreError>;
 
-    /// Has a run read ahead that will be asked for soon.
-    ///
-    /// # Errors
-    /// When it is nowhere.
-    fn prefetch(&mut self, _run: &Run) -> Result<(), RestoreError> {
-        Ok(())
-    }
+    /// Says which runs will be asked for next, instead of those of the last time: they may then be read ahead.
+    fn expect(&mut self, _runs: &[Run]) {}
 }

@@ -8,6 +8,10 @@ use super::READ;
 use crate::base::BaseFile;
 use crate::error::BackupError;
 
+/// Bytes of one run of pages, at most. A chain is restored from the newest copies, and a run is read as a whole or not at
+/// all: the smaller it is, the sooner newer sets have replaced all of it. Below this each run's own header weighs more.
+const PAGES_RUN: usize = 64 << 10;
+
 /// The pages of one read, of a file that the parent set has too.
 pub(super) struct Changed<'a> {
     pub base: &'a BaseFile,
@@ -24,7 +28,8 @@ impl Changed<'_> {
         copy: &FileCopy,
         offset: u64,
         part: &mut [u8],
-    ) -> Result<Option<Run>, BackupError> {
+        runs: &mut Vec<Run>,
+    ) -> Result<(), BackupError> {
         let size = self.page_size as u64;
         let mut pages = Vec::new();
         let mut filled = 0;
@@ -39,8 +44,11 @@ impl Changed<'_> {
             pages.push(PageNo(u32::try_from(at / size).unwrap_or(u32::MAX)));
         }
         let bytes = part.get(..filled).unwrap_or_default();
-        let page_size = self.stored_page_size();
-        if pages.is_empty() { Ok(None) } else { Ok(Some(pack.append_pages(copy, page_size, &pages, bytes)?)) }
+        let each = (PAGES_RUN / self.page_size).max(1);
+        for (pages, bytes) in pages.chunks(each).zip(bytes.chunks(each * self.page_size)) {
+            runs.push(pack.append_pages(copy, self.stored_page_size(), pages, bytes)?);
+        }
+        Ok(())
     }
 }
 

@@ -260,7 +260,7 @@ impl<'a> Copier<'a> {
                                 space: open.space,
                             });
                         }
-                        runs.extend(changed.append(pack, &work.copy, offset, part)?);
+                        changed.append(pack, &work.copy, offset, part, &mut runs)?;
                     }
                     _ => pack.append(&work.copy, offset, part, &mut runs)?,
                 }

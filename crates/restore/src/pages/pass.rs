@@ -70,6 +70,7 @@ fn work(
         else {
             return Err(RestoreError::Worker { what: "the plan of the pass" });
         };
+        worker.reader.expect(file.runs(task.segments.clone()));
         for segment in task.segments.clone() {
             scene.cancel.check()?;
             reseed_io::failpoint!("restore.pages")
@@ -120,11 +121,7 @@ fn write_segment(
         done.written += writer.write(0, content, false)?;
         return Ok(());
     }
-    let next = segment + 1;
     let Some(segment) = file.segments.get(segment) else { return Ok(()) };
-    if let Some(next) = file.segments.get(next).and_then(|next| file.entry.runs.get(next.runs.start)) {
-        worker.reader.prefetch(next)?;
-    }
     let raw = read_segment(worker, file, segment)?;
     let written = match unit.space {
         // A tablespace that is written as it was may have pages that leave holes.
