@@ -66,7 +66,7 @@ impl ChainSeries {
 
     pub fn table(&self, setting: &Setting, shape: &Shape) -> String {
         let mut text = format!(
-            "`{}`: MariaDB {}, {} MiB in 8 tables, {} incremental sets with {} transactions before each and {} a \
+            "`{}`: {}, {} MiB in 8 tables, {} incremental sets with {} transactions before each and {} a \
              second beside it, {} rounds in turn, {} threads, {} processors.\n\n\
              | job | tool | MiB | seconds | to mariadb-backup | processor seconds | peak memory, MiB |\n\
              |---|---|---:|---:|---:|---:|---:|\n",
@@ -100,15 +100,17 @@ impl ChainSeries {
                 of(|cost| cost.peak_mib)
             ));
         }
-        let longer = |tool| {
-            let ratio = self.ratio((Step::RestoreChain, tool), (Step::RestoreLastFull, tool));
-            ratio.map_or_else(|| "unknown".to_owned(), |ratio| format!("{ratio:.2}"))
+        let longer = |(tool, name)| {
+            let ratio = self.ratio((Step::RestoreChain, tool), (Step::RestoreLastFull, tool))?;
+            Some(format!("{ratio:.2} with {name}"))
         };
+        let longer: Vec<String> = [(Tool::Reseed, "reseed"), (Tool::Peer, "mariadb-backup")]
+            .into_iter()
+            .filter_map(longer)
+            .collect();
         text.push_str(&format!(
-            "\nThe chain's restore to that of the full set of the same moment: {} with reseed, {} with \
-             mariadb-backup.\n",
-            longer(Tool::Reseed),
-            longer(Tool::Peer)
+            "\nThe chain's restore to that of the full set of the same moment: {}.\n",
+            longer.join(", ")
         ));
         text
     }
@@ -133,7 +135,7 @@ mod tests {
             series.add(Step::Incremental, Tool::Peer, cost(4.0), Some(6 << 20));
         }
         let setting = Setting {
-            server: "11.8".into(),
+            server: "MariaDB 11.8".into(),
             mib: 100,
             rounds: 3,
             pace: 5,
@@ -143,6 +145,6 @@ mod tests {
         };
         let text = series.table(&setting, &Shape { sets: 24, change: 9 });
         assert!(text.contains("| backup, incremental | reseed | 3 | 1.00 | 0.25 | 1.00 | 10 |"), "{text}");
-        assert!(text.contains("same moment: 1.20 with reseed, unknown with mariadb-backup"), "{text}");
+        assert!(text.contains("same moment: 1.20 with reseed."), "{text}");
     }
 }

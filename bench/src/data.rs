@@ -16,9 +16,13 @@ pub fn rows(mib: u32) -> u64 {
 }
 
 pub fn fill(server: &mut Server, mib: u32) -> Result<()> {
+    let mariadb = server.kind().is_mariadb();
     let mut session = server.session()?;
     session.exec("CREATE DATABASE bench")?;
     session.exec("SET SESSION sql_log_bin=0, unique_checks=0")?;
+    if !mariadb {
+        session.exec(&format!("SET SESSION cte_max_recursion_depth={BATCH}"))?;
+    }
     for table in 1..=TABLES {
         session.exec(&format!(
             "CREATE TABLE bench.sbtest{table} (id INT NOT NULL AUTO_INCREMENT, k INT NOT NULL DEFAULT 0, \
@@ -30,10 +34,10 @@ pub fn fill(server: &mut Server, mib: u32) -> Result<()> {
         while done < total {
             let upto = (done + BATCH).min(total);
             session.exec(&format!(
-                "INSERT INTO bench.sbtest{table} SELECT seq, RAND() * {total}, {}, {} FROM bench.seq_{}_to_{upto}",
+                "INSERT INTO bench.sbtest{table} SELECT seq, RAND() * {total}, {}, {} FROM {}",
                 digits(10),
                 digits(5),
-                done + 1,
+                numbers(mariadb, done + 1, upto),
             ))?;
             done = upto;
         }
@@ -42,6 +46,17 @@ pub fn fill(server: &mut Server, mib: u32) -> Result<()> {
     drop(session);
     // The end of a server writes everything out, far quicker than a running one does.
     server.restart()
+}
+
+/// A table of numbers whose column is `seq`.
+fn numbers(mariadb: bool, from: u64, upto: u64) -> String {
+    if mariadb {
+        return format!("bench.seq_{from}_to_{upto}");
+    }
+    format!(
+        "(WITH RECURSIVE n AS (SELECT {from} AS seq UNION ALL SELECT seq + 1 FROM n WHERE seq < {upto}) \
+         SELECT seq FROM n) AS numbers"
+    )
 }
 
 /// Groups of eleven random digits, as sysbench has them.

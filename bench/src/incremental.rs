@@ -1,5 +1,5 @@
-//! `cargo xtask bench incremental`: a full backup and a chain of incremental ones, beside those of mariadb-backup, of
-//! the same server in turn; the last set of the chain restored, and a full one that was taken at the same moment.
+//! `cargo xtask bench incremental`: a full backup and a chain of incremental ones, where it can beside those of
+//! mariadb-backup, of the same server in turn; the last set of the chain restored, and a full one that was taken at the same moment.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -37,8 +37,13 @@ impl Chain<'_> {
     /// Numbers of transactions go on from round to round, so that each set finds other pages changed.
     pub fn round(&self, number: usize, series: &mut ChainSeries) -> Result<()> {
         let scratch = scratch()?;
-        let mut sides = [Tool::Reseed, Tool::Peer]
-            .map(|tool| Side { tool, dir: scratch.path().join(format!("{tool:?}")) });
+        // The peer is MariaDB's; of MySQL only the chain and the full set are compared.
+        let tools: &[Tool] = match self.contest.server.kind().is_mariadb() {
+            true => &[Tool::Reseed, Tool::Peer],
+            false => &[Tool::Reseed],
+        };
+        let side = |tool: &Tool| Side { tool: *tool, dir: scratch.path().join(format!("{tool:?}")) };
+        let mut sides: Vec<Side> = tools.iter().map(side).collect();
         for side in &sides {
             fs::create_dir(&side.dir)?;
         }

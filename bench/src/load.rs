@@ -65,18 +65,35 @@ pub fn change(server: &Server, rows: u64, first: u64, count: u64) -> Result<()> 
 
 /// Hours that go by: the server writes out what it has changed in memory, and its checkpoint follows.
 pub fn settle(server: &Server) -> Result<()> {
-    let dirty = "SELECT variable_value FROM information_schema.global_status \
-                 WHERE variable_name = 'Innodb_buffer_pool_pages_dirty'";
     let limit = server.value("SELECT @@innodb_max_dirty_pages_pct")?;
     server.sql(&["SET GLOBAL innodb_max_dirty_pages_pct = 0"])?;
+    let written = || Ok(status(server, "Innodb_buffer_pool_pages_dirty")? == 0);
+    wait_for(written).context("changed pages are not written out")?;
+    // MySQL writes its checkpoint by a clock of its own, and only then counts what was written.
+    if !server.kind().is_mariadb() {
+        let lsn = status(server, "Innodb_redo_log_current_lsn")?;
+        let passed = || Ok(status(server, "Innodb_redo_log_checkpoint_lsn")? >= lsn);
+        wait_for(passed).context("the checkpoint does not follow")?;
+    }
+    server.sql(&[&format!("SET GLOBAL innodb_max_dirty_pages_pct = {limit}")])
+}
+
+fn wait_for(reached: impl Fn() -> Result<bool>) -> Result<()> {
     let since = Instant::now();
-    while server.value(dirty)?.parse::<u64>()? > 0 {
+    while !reached()? {
         if since.elapsed() > SETTLE {
-            bail!("the server did not write out its changed pages");
+            bail!("after {} s", SETTLE.as_secs());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    server.sql(&[&format!("SET GLOBAL innodb_max_dirty_pages_pct = {limit}")])
+    Ok(())
+}
+
+/// One of the server's counters.
+fn status(server: &Server, name: &str) -> Result<u64> {
+    let rows = server.rows(&format!("SHOW GLOBAL STATUS LIKE '{name}'"))?;
+    let value = rows.first().and_then(|row| row.get(1)).with_context(|| format!("no {name}"))?;
+    Ok(value.parse()?)
 }
 
 fn run(socket: &Path, pace: u32, rows: u64, first: u64, stop: &AtomicBool) -> Result<u64> {

@@ -62,7 +62,7 @@ fn main() -> Result<()> {
 
 fn run(plan: &Plan) -> Result<()> {
     let kind = ServerKind::named(&plan.server)?;
-    if !kind.is_mariadb() {
+    if !kind.is_mariadb() && plan.sets == 0 {
         bail!("the benchmark compares with mariadb-backup, which cannot read {kind}: take a MariaDB server");
     }
     if plan.rounds == 0 {
@@ -73,12 +73,12 @@ fn run(plan: &Plan) -> Result<()> {
     eprintln!("filling {} MiB", plan.mib);
     data::fill(&mut server, plan.mib)?;
     let (benchmark, text) = match plan.sets {
-        0 => ("bench", plan.whole(&server)?),
-        _ => ("bench incremental", plan.chains(&server)?),
+        0 => ("bench".to_owned(), plan.whole(&server)?),
+        _ => (format!("bench incremental --server {kind}"), plan.chains(&server)?),
     };
     println!("{text}");
     match &plan.write_to {
-        Some(path) => report::write(path, benchmark, &text),
+        Some(path) => report::write(path, &benchmark, &text),
         None => Ok(()),
     }
 }
@@ -109,7 +109,11 @@ impl Plan {
 
     fn setting(&self, server: &Server) -> Result<Setting> {
         Ok(Setting {
-            server: server.value("SELECT SUBSTRING_INDEX(VERSION(), '-', 1)")?,
+            server: format!(
+                "{} {}",
+                if server.kind().is_mariadb() { "MariaDB" } else { "MySQL" },
+                server.value("SELECT SUBSTRING_INDEX(VERSION(), '-', 1)")?
+            ),
             mib: data::size_mib(server)?,
             rounds: self.rounds,
             pace: self.pace,

@@ -52,6 +52,7 @@ pub struct Series {
 /// What the numbers belong to.
 #[derive(Debug)]
 pub struct Setting {
+    /// With its version.
     pub server: String,
     pub mib: u64,
     pub rounds: usize,
@@ -80,7 +81,7 @@ impl Series {
             pace => format!("{pace} transactions a second during each backup"),
         };
         let mut text = format!(
-            "`{}`: MariaDB {}, {} MiB in 8 tables, {load}, {} rounds in turn, {} threads, {} processors.\n\n\
+            "`{}`: {}, {} MiB in 8 tables, {load}, {} rounds in turn, {} threads, {} processors.\n\n\
              | job | tool | seconds | to mariadb-backup | processor seconds | peak memory, MiB |\n\
              |---|---|---:|---:|---:|---:|\n",
             setting.command, setting.server, setting.mib, setting.rounds, setting.threads, setting.processors
@@ -113,7 +114,7 @@ pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 
 const END: &str = "<!-- end -->";
 
-/// Puts the table in the place of the former one of the same benchmark: `bench` or `bench incremental`.
+/// Puts the table in the place of the former one of the same benchmark, which is named as one calls it.
 pub fn write(path: &Path, benchmark: &str, table: &str) -> Result<()> {
     let shown = path.display();
     let page = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
@@ -145,7 +146,7 @@ mod tests {
             series.add(Job::Backup, Form::Plain, Tool::Peer, cost(theirs));
         }
         let text = series.table(&Setting {
-            server: "11.8".into(),
+            server: "MariaDB 11.8".into(),
             mib: 100,
             rounds: 3,
             pace: 0,

@@ -20,7 +20,7 @@ pub struct Args {
     /// What to measure
     #[arg(value_enum, default_value_t = What::Full)]
     what: What,
-    /// A MariaDB server
+    /// A server; MySQL for incremental only, since mariadb-backup cannot read it
     #[arg(long, default_value = "mariadb-11.8")]
     server: String,
     /// How often each tool has its turn
