@@ -52,11 +52,17 @@ pub fn files(dir: &Path) -> Result<Files> {
 pub struct Pause {
     file: PathBuf,
     name: String,
+    nth: u32,
 }
 
 impl Pause {
     pub fn at(name: &str, dir: &Path) -> Pause {
-        Pause { file: dir.join(format!("go-{name}")), name: name.to_owned() }
+        Pause::at_nth(name, 1, dir)
+    }
+
+    /// Holds the run when it has passed there so many times.
+    pub fn at_nth(name: &str, nth: u32, dir: &Path) -> Pause {
+        Pause { file: dir.join(format!("go-{name}")), name: name.to_owned(), nth }
     }
 
     /// Sets the failpoint for a run.
@@ -67,7 +73,8 @@ impl Pause {
     /// Sets it together with others that hold the run until the same moment.
     pub fn on_also(&self, reseed: Reseed, others: &[&str]) -> Reseed {
         let names = others.iter().copied().chain([self.name.as_str()]);
-        let points: Vec<String> = names.map(|name| format!("{name}=pause:{}", self.file.display())).collect();
+        let points: Vec<String> =
+            names.map(|name| format!("{name}=pause:{}@{}", self.file.display(), self.nth)).collect();
         reseed.env("RESEED_FAILPOINTS", points.join(","))
     }
 

@@ -204,7 +204,7 @@ mod tests {
             let name = "test".parse().unwrap();
             let lock = repository.lock(&name, "test", Duration::ZERO, &Cancel::new()).unwrap();
             let new = NewSet { compression: Compression::None, ..NewSet::full(Timestamp::UNIX_EPOCH) };
-            let set = repository.begin(&lock, new).unwrap();
+            let set = repository.begin(&lock, new, &Silent, &Cancel::new()).unwrap();
             Bench { dir, set }
         }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reseed_innodb::PageError;
 use reseed_io::{Cancelled, IoError};
 use reseed_redo::{Lsn, SpaceId};
+use reseed_repository::{Leftover, Rest};
 use reseed_server::{Missing, ServerError};
 
 use crate::base::WhyFull;
@@ -106,6 +107,10 @@ pub enum BackupError {
 
     #[error("failpoint {name}")]
     Failpoint { name: &'static str, source: io::Error },
+
+    /// What was copied stays for the next run, which may use it again.
+    #[error("{error}")]
+    Unfinished { error: Box<BackupError>, left: Leftover },
 }
 
 /// What reseed does not back up, and knows beforehand.
@@ -142,6 +147,55 @@ impl BackupError {
         }
     }
 
+    /// What is to become of the bytes that were stored. They stay where another try is likely to need them; where room is
+    /// short, or something is wrong with the data or with this program, they go.
+    pub(crate) fn rest(&self) -> Rest {
+        match self {
+            _ if self.is_cancelled() => Rest::Kept,
+            BackupError::RedoOverrun { .. }
+            | BackupError::RedoRestarted { .. }
+            | BackupError::RedoBehind { .. }
+            | BackupError::LockLost { .. }
+            | BackupError::MadeUnderLock { .. } => Rest::Kept,
+            BackupError::Server(error) => match error {
+                ServerError::Connect { .. }
+                | ServerError::ConnectionLost { .. }
+                | ServerError::Timeout { .. }
+                | ServerError::LockWait { .. }
+                | ServerError::TemporaryTables { .. }
+                | ServerError::Stopped { .. } => Rest::Kept,
+                ServerError::Login { .. }
+                | ServerError::AuthPlugin { .. }
+                | ServerError::Tls { .. }
+                | ServerError::NoSocket { .. }
+                | ServerError::Privileges { .. }
+                | ServerError::Statement { .. }
+                | ServerError::Answer { .. }
+                | ServerError::Unsupported { .. }
+                | ServerError::Runtime(_) => Rest::Removed,
+            },
+            BackupError::MissingPrivileges { .. }
+            | BackupError::Refused { .. }
+            | BackupError::NotThisServer { .. }
+            | BackupError::Unreadable { .. }
+            | BackupError::Io(_)
+            | BackupError::Repository(_)
+            | BackupError::Redo { .. }
+            | BackupError::RedoDisabled
+            | BackupError::CorruptPage { .. }
+            | BackupError::PageFromFuture { .. }
+            | BackupError::BadTablespace { .. }
+            | BackupError::Shrunk { .. }
+            | BackupError::Parent { .. }
+            | BackupError::NotAsBefore { .. }
+            | BackupError::Restless { .. }
+            | BackupError::Cancelled(_)
+            | BackupError::Thread { .. }
+            | BackupError::Failpoint { .. }
+            | BackupError::Unfinished { .. } => Rest::Removed,
+        }
+    }
+
     /// True where the caller asked to stop.
     pub fn is_cancelled(&self) -> bool {
         matches!(
@@ -150,7 +204,7 @@ impl BackupError {
                 | BackupError::Io(IoError::Cancelled(_))
                 | BackupError::Server(ServerError::Stopped { .. })
                 | BackupError::Repository(reseed_repository::RepositoryError::Cancelled(_))
-        )
+        ) || matches!(self, BackupError::Unfinished { error, .. } if error.is_cancelled())
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Report {
     pub files: u64,
     /// Bytes read from the server's files.
     pub bytes_read: u64,
+    /// Bytes of those that a run that did not finish had stored already.
+    pub bytes_reused: u64,
     /// Bytes that the set takes.
     pub bytes_stored: u64,
     pub redo_bytes: u64,

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use reseed_innodb::PageSize;
 use reseed_io::{Cancel, Progress, Rate};
-use reseed_repository::{Parent, Published, SetFacts, Sink, Timestamp};
+use reseed_repository::{Parent, Published, Reused, SetFacts, Sink, Timestamp};
 use reseed_server::{PausedApplier, Server, Stop};
 use reseed_terms::{Flavour, LockTimes};
 
@@ -55,6 +55,7 @@ pub fn run(
     failpoint("backup.connect")?;
     let looked = look(options, stop(failures.cancel()))?;
     let (base, why_full) = settle_base(options, &looked)?;
+    steps.begin("make the set", None);
     let sink = open(Begun {
         server: &looked.facts,
         bytes: looked.layout.about_bytes(),
@@ -65,8 +66,10 @@ pub fn run(
     let taken = match failures.settle(result) {
         Ok(done) => done,
         Err(error) => {
-            sink.abort(&error.to_string());
-            return Err(error);
+            return Err(match sink.abort(&error.to_string(), error.rest()) {
+                Some(left) => BackupError::Unfinished { error: Box::new(error), left },
+                None => error,
+            });
         }
     };
     publish(sink, &looked, taken, steps)
@@ -107,6 +110,7 @@ struct Taken {
     facts: SetFacts,
     entries: Vec<reseed_repository::FileEntry>,
     bytes_read: u64,
+    bytes_reused: u64,
     pages_reread: u64,
     commits_held: Option<f64>,
 }
@@ -216,6 +220,11 @@ fn taken(
     followed.writer.finish()?;
     copier.newest.check(followed.capture.end)?;
     let counters = copier.finish()?;
+    let entries = Work::entries(spaces, plain, &scan)?;
+    let reused = sink.reused(&entries);
+    notes.extend(reused.as_ref().map(|Reused { name, raw }| {
+        format!("{raw} bytes of the copied files had been stored by a run that did not finish ({name}), and were used again")
+    }));
     let facts = SetFacts {
         server: stored_facts(facts)?,
         capture: followed.capture,
@@ -230,8 +239,9 @@ fn taken(
     cancel.check()?;
     Ok(Taken {
         facts,
-        entries: Work::entries(spaces, plain, &scan)?,
+        entries,
         bytes_read: counters.bytes_read.load(Ordering::Relaxed),
+        bytes_reused: reused.map_or(0, |reused| reused.raw),
         pages_reread: counters.rereads.load(Ordering::Relaxed),
         commits_held: instant.commits_held,
     })
@@ -371,7 +381,7 @@ fn publish(
     let Published { manifest, path, removed } = sink.finish(taken.facts, taken.entries)?;
     let mut notes = manifest.notes.clone();
     notes.extend(removed.iter().map(|left| {
-        format!("{} of a run that did not finish was removed ({} bytes)", left.name, left.bytes)
+        format!("{} bytes that a run that did not finish had left ({}) were removed", left.bytes, left.name)
     }));
     let (steps, whole) = steps.finish();
     Ok(Report {
@@ -382,6 +392,7 @@ fn publish(
         server: looked.facts.version.clone(),
         files: manifest.totals.files,
         bytes_read: taken.bytes_read,
+        bytes_reused: taken.bytes_reused,
         bytes_stored: manifest.totals.stored,
         redo_bytes: manifest.capture.bytes,
         pages_reread: taken.pages_reread,

@@ -29,7 +29,8 @@ fn main() {
 
         let begun = Instant::now();
         let new = NewSet { compression, ..NewSet::full(start()) };
-        let sink: Box<dyn Sink> = Box::new(repository.begin(&lock(&repository), new).unwrap());
+        let sink: Box<dyn Sink> =
+            Box::new(repository.begin(&lock(&repository), new, &Silent, &Cancel::new()).unwrap());
         let entries: Vec<FileEntry> = std::thread::scope(|scope| {
             let sink = sink.as_ref();
             let start = |thread| scope.spawn(move || one_file(sink, thread, mib / threads));

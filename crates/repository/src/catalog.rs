@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reseed_io::{Cancel, FileLock, IoError, Op, write};
+use reseed_io::{Cancel, FileLock, IoError, Op, Progress, write};
 
+use crate::adopt::{TakenOver, adopt};
 use crate::beside::{Pin, Verified};
 use crate::chain::Chain;
 use crate::error::RepositoryError;
 use crate::hash::Hash128;
 use crate::id::{ServerName, SetId, SetKind};
-use crate::manifest::{Manifest, Parent};
+use crate::manifest::{Compression, Manifest, Parent};
 use crate::reader::{SetReader, manifest_text};
 use crate::sink::Removed;
 use crate::stored::DIR_MODE;
-use crate::writer::{NewSet, SetWriter, pass};
+use crate::writer::{NewSet, SetWriter, count_removed, pass};
 
 /// A set that is being written.
 pub(crate) const PARTIAL: &str = ".partial";
@@ -227,10 +228,14 @@ impl Repository {
     /// # Errors
     /// When something cannot be removed.
     pub fn clean(&self, lock: &NameLock) -> Result<Vec<Removed>, RepositoryError> {
+        self.clean_all_but(lock, None)
+    }
+
+    fn clean_all_but(&self, lock: &NameLock, keep: Option<&str>) -> Result<Vec<Removed>, RepositoryError> {
         let dir = self.dir(&lock.name);
         let mut removed = Vec::new();
         for (name, is_dir) in dir_names(&dir)? {
-            if is_dir && is_leftover(&name) {
+            if is_dir && is_leftover(&name) && keep != Some(name.as_str()) {
                 let bytes = write::remove_tree(&dir.join(&name))?;
                 removed.push(Removed { name, bytes });
             }
@@ -238,12 +243,18 @@ impl Repository {
         Ok(removed)
     }
 
-    /// Begins a set, after removing what dead runs left.
+    /// Begins a set. What dead runs left is removed, but for packs of the newest that this one may use.
     ///
     /// # Errors
-    /// When the repository cannot be written.
-    pub fn begin(&self, lock: &NameLock, new: NewSet) -> Result<SetWriter, RepositoryError> {
-        let removed = self.clean(lock)?;
+    /// When the repository cannot be written, or the work was told to stop.
+    pub fn begin(
+        &self,
+        lock: &NameLock,
+        new: NewSet,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<SetWriter, RepositoryError> {
+        let left = self.take_over(lock, new.compression, progress, cancel)?;
         let sets = self.sets(&lock.name)?;
         let sequence = sets.sets.iter().map(|set| set.manifest.sequence).max().unwrap_or(0).saturating_add(1);
         let dir = self.dir(&lock.name);
@@ -257,8 +268,41 @@ impl Repository {
         let id = SetId::new(new.start, new.kind(), nth);
         let (partial, published) = (dir.join(format!("{id}{PARTIAL}")), dir.join(id.as_str()));
         pass("repository.begin", &partial)?;
-        write::make_dir(&partial, DIR_MODE)?;
-        Ok(SetWriter::new(lock.clone(), new, id, partial, published, sequence, removed))
+        match left.adopted.as_ref().map(|adopted| dir.join(&adopted.from)) {
+            // A second that has passed twice.
+            Some(from) if from == partial => {}
+            Some(from) => write::rename_new(&from, &partial)?,
+            None => write::make_dir(&partial, DIR_MODE)?,
+        }
+        Ok(SetWriter::new(lock.clone(), new, id, partial, published, sequence, left))
+    }
+
+    /// Keeps of what dead runs left the packs of the newest that are of use, and removes the rest.
+    fn take_over(
+        &self,
+        lock: &NameLock,
+        compression: Compression,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<TakenOver, RepositoryError> {
+        let adopted = match self.newest_partial(lock)? {
+            Some(left) => adopt(&left, compression, progress, cancel)?,
+            None => None,
+        };
+        let mut removed = self.clean_all_but(lock, adopted.as_ref().map(|adopted| adopted.from.as_str()))?;
+        if let Some(adopted) = &adopted {
+            count_removed(&mut removed, &adopted.from, adopted.removed);
+        }
+        Ok(TakenOver { adopted, removed })
+    }
+
+    /// The newest set that a dead run left unfinished.
+    fn newest_partial(&self, lock: &NameLock) -> Result<Option<PathBuf>, RepositoryError> {
+        let dir = self.dir(&lock.name);
+        let names = dir_names(&dir)?.into_iter().filter(|(_, is_dir)| *is_dir);
+        let id = |name: &str| name.strip_suffix(PARTIAL)?.parse::<SetId>().ok();
+        let newest = names.filter_map(|(name, _)| id(&name)).max();
+        Ok(newest.map(|id| dir.join(format!("{id}{PARTIAL}"))))
     }
 
     /// Everything under a name.

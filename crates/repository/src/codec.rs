@@ -129,7 +129,7 @@ fn compress(zstd: &mut Compressor<'_>, from: &[u8], to: &mut Vec<u8>) -> Result<
     zstd.compress_to_buffer(from, to).map(drop).map_err(RepositoryError::Compress)
 }
 
-fn hash_of(parts: &[&[u8]]) -> Hash64 {
+pub(crate) fn hash_of(parts: &[&[u8]]) -> Hash64 {
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
     for part in parts {
         hasher.update(part);

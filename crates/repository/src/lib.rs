@@ -4,6 +4,7 @@
 //! This crate must never know what an InnoDB page or a redo record is, nor speak SQL. Sets are immutable once
 //! published; what is read from one is checked against its hashes, always.
 
+mod adopt;
 mod beside;
 mod catalog;
 mod chain;
@@ -19,6 +20,7 @@ mod path;
 mod reader;
 mod redo;
 mod retention;
+mod salvage;
 mod sink;
 mod stored;
 mod stream;
@@ -44,7 +46,7 @@ pub use path::{AbsPath, PathError, RelPath};
 pub use reader::{Files, RunReader, SetReader};
 pub use redo::RedoReader;
 pub use retention::{Candidate, Reason, Rules, Verdict};
-pub use sink::{FileCopy, PackSink, Published, RedoSink, Removed, Sink};
+pub use sink::{FileCopy, PackSink, Published, RedoSink, Removed, Rest, Reused, Sink};
 pub use stream::{
     Item, RunDecoder, STREAM_FORMAT, StoredRun, StreamEnd, StreamHead, StreamReader, StreamServer,
     StreamWriter,

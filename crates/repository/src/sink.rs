@@ -2,6 +2,7 @@
 
 use reseed_terms::PageNo;
 
+use crate::catalog::Leftover;
 use crate::codec::stretches;
 use crate::error::{Incomplete, RepositoryError};
 use crate::files::{FileEntry, MAX_RUN, PageList, Run};
@@ -30,6 +31,9 @@ pub trait Sink: Send + Sync {
     /// What dead runs had left and was removed before this one began.
     fn removed(&self) -> &[Removed];
 
+    /// What a set with these entries has from the packs of a run that did not finish.
+    fn reused(&self, files: &[FileEntry]) -> Option<Reused>;
+
     /// Begins a copy of a file under the name that it has now.
     fn copy(&self, path: &RelPath) -> FileCopy;
 
@@ -52,9 +56,9 @@ pub trait Sink: Send + Sync {
     /// When the set is not complete, or anything fails.
     fn finish(self: Box<Self>, facts: SetFacts, files: Vec<FileEntry>) -> Result<Published, RepositoryError>;
 
-    /// Gives up: tells a receiver why, as far as there is one, and removes what was stored. A set that is dropped stays
-    /// unpublished anyway.
-    fn abort(self: Box<Self>, reason: &str);
+    /// Gives up: tells a receiver why, as far as there is one. What was stored is removed, or else stays for the next run
+    /// as far as that can use it. A set that is dropped stays unpublished anyway.
+    fn abort(self: Box<Self>, reason: &str, rest: Rest) -> Option<Leftover>;
 }
 
 /// Takes the bytes of files.
@@ -148,6 +152,23 @@ pub trait RedoSink: Send {
     fn finish(self: Box<Self>) -> Result<(), RepositoryError>;
 }
 
+/// What becomes of the bytes of a run that gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Somebody else may need the room, or they are no good.
+    Removed,
+    /// The next run may need them.
+    Kept,
+}
+
+/// Bytes that did not have to be stored again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reused {
+    /// Directory of the run that had stored them.
+    pub name: String,
+    pub raw: u64,
+}
+
 /// Leftovers of a dead run that were removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removed {
@@ -162,6 +183,6 @@ pub struct Published {
     pub manifest: Manifest,
     /// The set's directory; `None` for a stream.
     pub path: Option<std::path::PathBuf>,
-    /// What dead runs had left and was removed before this one began.
+    /// What dead runs had left and was removed.
     pub removed: Vec<Removed>,
 }

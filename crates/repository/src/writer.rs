@@ -5,6 +5,7 @@
 //! `repository.finish`, `repository.index`, `repository.readback`, `repository.manifest`, `repository.publish`,
 //! `repository.published`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use reseed_io::{IoError, Op, write};
 
-use crate::catalog::NameLock;
+use crate::adopt::{Adopted, TakenOver, remove_all_but};
+use crate::catalog::{Leftover, NameLock};
 use crate::codec::{Encoded, Encoder, run_name};
 use crate::error::{Incomplete, RepositoryError};
 use crate::files::{FileEntry, PageList, Run};
@@ -24,9 +26,10 @@ use crate::manifest::{
 use crate::path::RelPath;
 use crate::reader::SetReader;
 use crate::redo::RedoWriter;
-use crate::sink::{FileCopy, PackSink, Published, RedoSink, Removed, Sink};
+use crate::sink::{FileCopy, PackSink, Published, RedoSink, Removed, Rest, Reused, Sink};
 use crate::stored::{FILE_MODE, StoredWriter};
 use crate::stream::StreamServer;
+use crate::tar;
 
 /// How many runs are read back before a set is published.
 const SAMPLE: u64 = 16;
@@ -72,15 +75,47 @@ struct Shared {
     id: SetId,
     dir: PathBuf,
     compression: Compression,
-    packs: Mutex<Vec<Option<StoredFile>>>,
+    adopted: Option<Adopted>,
+    packs: Mutex<Vec<Pack>>,
     redo: Mutex<Option<RedoFile>>,
 }
 
+#[derive(Debug)]
+enum Pack {
+    /// How many bytes of whole runs it has.
+    Open(u64),
+    Finished(StoredFile),
+}
+
 impl Shared {
+    fn set_pack(&self, number: u32, pack: Pack) {
+        if let Some(slot) = locked(&self.packs).get_mut(number as usize) {
+            *slot = pack;
+        }
+    }
+
     /// Gives its room back: what else lives on a full disk cannot wait for the next backup, which removes what is left all
     /// the same. Under its final name a set is never touched.
     fn remove(&self) {
         let _ = std::fs::remove_dir_all(&self.dir);
+    }
+
+    /// Leaves the packs that hold whole runs. Where there is none nothing is left.
+    fn keep_packs(&self) -> Option<Leftover> {
+        let packs = locked(&self.packs);
+        let holds_runs = |pack: &Pack| match pack {
+            Pack::Open(whole) => *whole > 0,
+            Pack::Finished(file) => file.size > tar::END.len() as u64,
+        };
+        let numbered = packs.iter().zip(0..).filter(|(pack, _)| holds_runs(pack));
+        let names: HashSet<String> =
+            numbered.map(|(_, number)| pack_name(number, self.compression)).collect();
+        if names.is_empty() || remove_all_but(&self.dir, |name| names.contains(name)).is_err() {
+            self.remove();
+            return None;
+        }
+        let name = self.dir.file_name()?.to_string_lossy().into_owned();
+        Some(Leftover { name, bytes: write::tree_size(&self.dir) })
     }
 }
 
@@ -93,7 +128,7 @@ pub(crate) fn pass(name: &str, path: &Path) -> Result<(), IoError> {
 }
 
 impl SetWriter {
-    /// `dir` was just made.
+    /// `dir` has nothing in it but the packs that were taken over.
     pub(crate) fn new(
         lock: NameLock,
         new: NewSet,
@@ -101,13 +136,15 @@ impl SetWriter {
         dir: PathBuf,
         final_dir: PathBuf,
         sequence: u64,
-        removed: Vec<Removed>,
+        TakenOver { adopted, removed }: TakenOver,
     ) -> SetWriter {
+        let packs = adopted.iter().flat_map(|adopted| &adopted.packs).cloned().map(Pack::Finished).collect();
         let shared = Shared {
             id,
             dir,
             compression: new.compression,
-            packs: Mutex::new(Vec::new()),
+            adopted,
+            packs: Mutex::new(packs),
             redo: Mutex::new(None),
         };
         SetWriter {
@@ -129,10 +166,16 @@ impl SetWriter {
     fn publish(&self, facts: SetFacts, mut files: Vec<FileEntry>) -> Result<Published, RepositoryError> {
         let dir = &self.shared.dir;
         pass("repository.finish", dir)?;
-        let packs = self.finished_packs()?;
+        let mut packs = self.finished_packs()?;
         let redo = locked(&self.shared.redo).take().ok_or(Incomplete::Redo)?;
         if redo.raw != facts.capture.bytes {
             return Err(Incomplete::RedoLength { captured: redo.raw, expected: facts.capture.bytes }.into());
+        }
+        let mut removed = self.removed.clone();
+        if let Some(adopted) = &self.shared.adopted {
+            let (used, bytes) = adopted.settle(dir, self.id(), self.new.compression, packs, &mut files)?;
+            packs = used;
+            count_removed(&mut removed, &adopted.from, bytes);
         }
         let totals = index::check(&mut files, |run| {
             let pack = usize::try_from(run.pack).ok().and_then(|number| packs.get(number));
@@ -157,13 +200,17 @@ impl SetWriter {
         write::rename_new(dir, &self.final_dir)?;
         pass("repository.published", &self.final_dir)?;
         let _ = hash;
-        Ok(Published { manifest, path: Some(self.final_dir.clone()), removed: self.removed.clone() })
+        Ok(Published { manifest, path: Some(self.final_dir.clone()), removed })
     }
 
     fn finished_packs(&self) -> Result<Vec<StoredFile>, Incomplete> {
         let packs = locked(&self.shared.packs);
         let finished = packs.iter().zip(0..);
-        finished.map(|(pack, number)| pack.clone().ok_or(Incomplete::Pack { number })).collect()
+        let file = |(pack, number): (&Pack, u32)| match pack {
+            Pack::Open(_) => Err(Incomplete::Pack { number }),
+            Pack::Finished(file) => Ok(file.clone()),
+        };
+        finished.map(file).collect()
     }
 
     fn manifest(
@@ -182,6 +229,15 @@ impl SetWriter {
             new: self.new.clone(),
         };
         start.manifest(facts, Totals { stored, ..totals }, index, redo, packs)
+    }
+}
+
+/// More bytes of a leftover were removed.
+pub(crate) fn count_removed(removed: &mut Vec<Removed>, name: &str, bytes: u64) {
+    match removed.iter_mut().find(|removed| removed.name == name) {
+        _ if bytes == 0 => {}
+        Some(removed) => removed.bytes += bytes,
+        None => removed.push(Removed { name: name.to_owned(), bytes }),
     }
 }
 
@@ -258,6 +314,11 @@ impl Sink for SetWriter {
         &self.removed
     }
 
+    fn reused(&self, files: &[FileEntry]) -> Option<Reused> {
+        let adopted = self.shared.adopted.as_ref()?;
+        Some(Reused { name: adopted.from.clone(), raw: adopted.used(files) }).filter(|reused| reused.raw > 0)
+    }
+
     fn copy(&self, path: &RelPath) -> FileCopy {
         FileCopy { number: self.next_copy.fetch_add(1, Ordering::Relaxed), path: path.clone() }
     }
@@ -267,7 +328,7 @@ impl Sink for SetWriter {
         let mut packs = locked(&self.shared.packs);
         let number = packs.len() as u32;
         let file = StoredWriter::create(&self.shared.dir, &pack_name(number, self.shared.compression))?;
-        packs.push(None);
+        packs.push(Pack::Open(0));
         drop(packs);
         Ok(Box::new(PackWriter { shared: Arc::clone(&self.shared), number, file, encoder }))
     }
@@ -282,8 +343,14 @@ impl Sink for SetWriter {
         self.publish(facts, files).inspect_err(|_| shared.remove())
     }
 
-    fn abort(self: Box<Self>, _reason: &str) {
-        self.shared.remove();
+    fn abort(self: Box<Self>, _reason: &str, rest: Rest) -> Option<Leftover> {
+        match rest {
+            Rest::Kept => self.shared.keep_packs(),
+            Rest::Removed => {
+                self.shared.remove();
+                None
+            }
+        }
     }
 }
 
@@ -318,11 +385,17 @@ impl PackSink for PackWriter {
         raw: &[u8],
         pages: Option<PageList>,
     ) -> Result<Run, RepositoryError> {
-        let encoded = self.encoder.encode(&run_name(&copy.path, at, pages.as_ref()), raw)?;
+        let name = run_name(&copy.path, at, pages.as_ref());
+        let adopted = self.shared.adopted.as_ref();
+        if let Some(run) = adopted.and_then(|adopted| adopted.claim(&name, at, raw, pages.as_ref())) {
+            return Ok(run);
+        }
+        let encoded = self.encoder.encode(&name, raw)?;
         let offset = self.file.len();
         for part in encoded.parts {
             self.file.append(part)?;
         }
+        self.shared.set_pack(self.number, Pack::Open(self.file.len()));
         Ok(Run { pages, ..record(self.number, offset, at, raw.len(), &encoded) })
     }
 
@@ -330,10 +403,7 @@ impl PackSink for PackWriter {
         let PackWriter { shared, number, mut file, mut encoder } = *self;
         file.append(encoder.end()?)?;
         let stored = file.finish()?;
-        let mut packs = locked(&shared.packs);
-        if let Some(slot) = packs.get_mut(number as usize) {
-            *slot = Some(stored);
-        }
+        shared.set_pack(number, Pack::Finished(stored));
         Ok(())
     }
 }

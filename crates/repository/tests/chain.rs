@@ -8,6 +8,7 @@ use std::fs;
 use common::{facts, lock, name, noise, path, start};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use reseed_io::{Cancel, Silent};
 use reseed_repository::*;
 use reseed_terms::PageNo;
 
@@ -71,7 +72,7 @@ fn take(repository: &Repository, file: &mut File, layer: &Layer, seed: u64) -> S
     changed.dedup();
 
     let new = NewSet { parent: parent.as_ref().map(SetReader::as_parent), ..NewSet::full(start()) };
-    let writer = repository.begin(&lock(repository), new).unwrap();
+    let writer = repository.begin(&lock(repository), new, &Silent, &Cancel::new()).unwrap();
     let mut entry = FileEntry::new(file.path.clone(), FileKind::Tablespace);
     entry.size = file.bytes.len() as u64;
     entry.page_size = Some(PAGE as u32);

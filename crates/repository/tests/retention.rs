@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{lock, name, noise, path};
 use jiff::{Timestamp, tz::TimeZone};
 use proptest::prelude::*;
-use reseed_io::Cancel;
+use reseed_io::{Cancel, Silent};
 use reseed_repository::*;
 
 mod common;
@@ -142,7 +142,7 @@ proptest! {
 /// A set of a few bytes, on `parent` where one is given.
 fn take(repository: &Repository, parent: Option<&SetReader>, start: Timestamp) -> Manifest {
     let new = NewSet { parent: parent.map(SetReader::as_parent), read_back: false, ..NewSet::full(start) };
-    let writer = repository.begin(&lock(repository), new).unwrap();
+    let writer = repository.begin(&lock(repository), new, &Silent, &Cancel::new()).unwrap();
     let mut pack = writer.pack().unwrap();
     let mut entry = FileEntry::new(path("ibdata1"), FileKind::SystemTablespace);
     entry.size = 16384;

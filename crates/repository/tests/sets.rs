@@ -148,7 +148,7 @@ fn any_byte_flipped_is_found_by_verify_and_by_reading() {
 fn nothing_is_published_until_the_end_and_leftovers_go() {
     let (_dir, repository) = repository();
     let lock_one = lock(&repository);
-    let writer = repository.begin(&lock_one, NewSet::full(start())).unwrap();
+    let writer = repository.begin(&lock_one, NewSet::full(start()), &Silent, &Cancel::new()).unwrap();
     let id = writer.id().clone();
     let mut pack = writer.pack().unwrap();
     pack.append(&writer.copy(&path("a")), 0, &noise(1, 10_000), &mut vec![]).unwrap();
@@ -164,16 +164,16 @@ fn nothing_is_published_until_the_end_and_leftovers_go() {
     drop(pack);
     assert!(repository.sets(&name()).unwrap().leftovers.is_empty());
     let begin = || {
-        let writer = repository.begin(&lock_one, NewSet::full(start())).unwrap();
+        let writer = repository.begin(&lock_one, NewSet::full(start()), &Silent, &Cancel::new()).unwrap();
         let mut pack = writer.pack().unwrap();
         pack.append(&writer.copy(&path("a")), 0, &noise(1, 10_000), &mut vec![]).unwrap();
         writer
     };
-    (Box::new(begin()) as Box<dyn Sink>).abort("no more");
+    (Box::new(begin()) as Box<dyn Sink>).abort("no more", Rest::Removed);
     assert!(repository.sets(&name()).unwrap().leftovers.is_empty());
     // One that is killed can remove nothing.
     drop(begin());
-    let next = repository.begin(&lock_one, NewSet::full(start())).unwrap();
+    let next = repository.begin(&lock_one, NewSet::full(start()), &Silent, &Cancel::new()).unwrap();
     assert_eq!(next.removed().len(), 1);
     assert!(next.removed()[0].bytes > 1000, "{:?}", next.removed());
     assert_eq!(next.id(), &id);
@@ -184,7 +184,7 @@ fn a_caller_that_gets_it_wrong_publishes_nothing() {
     let (_dir, repository) = repository();
     let lock_one = lock(&repository);
     let attempt = |redo: usize, change: &dyn Fn(&mut Vec<FileEntry>)| {
-        let writer = repository.begin(&lock_one, NewSet::full(start())).unwrap();
+        let writer = repository.begin(&lock_one, NewSet::full(start()), &Silent, &Cancel::new()).unwrap();
         let mut pack = writer.pack().unwrap();
         let mut entry = FileEntry::new(path("a"), FileKind::Other);
         entry.size = 10_000;
@@ -215,7 +215,9 @@ fn one_second_sees_many_sets_and_the_order_is_kept() {
     assert_eq!(ids, ["20261120T060000Z-full", "20261120T060000Z-full-2", "20261120T060000Z-full-3"]);
     // A clock that goes backwards changes nothing about which set is the latest.
     let early = NewSet::full(time("2020-01-01T00:00:00Z"));
-    let old = fill(Box::new(repository.begin(&lock(&repository), early).unwrap()), 10).unwrap();
+    let old =
+        fill(Box::new(repository.begin(&lock(&repository), early, &Silent, &Cancel::new()).unwrap()), 10)
+            .unwrap();
     assert_eq!(old.manifest.sequence, 4);
     let latest = repository.resolve(&name(), &Which::Latest).unwrap();
     assert_eq!(*latest.id(), old.manifest.id);
@@ -243,7 +245,7 @@ fn one_run_at_a_time() {
 
 fn incremental(repository: &Repository, parent: &SetReader, when: &str) -> Published {
     let new = NewSet { parent: Some(parent.as_parent()), ..NewSet::full(time(when)) };
-    let writer = repository.begin(&lock(repository), new).unwrap();
+    let writer = repository.begin(&lock(repository), new, &Silent, &Cancel::new()).unwrap();
     let mut pack = writer.pack().unwrap();
     let mut entry = FileEntry::new(path("ibdata1"), FileKind::SystemTablespace);
     entry.size = 100 * 16384;
@@ -305,7 +307,8 @@ fn chains_are_resolved_and_must_be_whole() {
 
 /// A set that [`incremental`] can build on.
 fn full_of_pages(repository: &Repository, when: &str) -> Published {
-    let writer = repository.begin(&lock(repository), NewSet::full(time(when))).unwrap();
+    let writer =
+        repository.begin(&lock(repository), NewSet::full(time(when)), &Silent, &Cancel::new()).unwrap();
     let mut entry = FileEntry::new(path("ibdata1"), FileKind::SystemTablespace);
     entry.size = 100 * 16384;
     entry.page_size = Some(16384);
@@ -514,7 +517,7 @@ fn expiry_removes_what_no_rule_keeps_and_nothing_that_is_read() {
     let incr = repository.open_set(&name(), &incr).unwrap();
     assert_eq!(expire().removed, [], "the only chain stays");
     let next = NewSet::full(time("2026-11-20T08:00:00Z"));
-    fill(Box::new(repository.begin(&lock(&repository), next).unwrap()), 10).unwrap();
+    fill(Box::new(repository.begin(&lock(&repository), next, &Silent, &Cancel::new()).unwrap()), 10).unwrap();
 
     let before = ids();
     let plan = repository.plan_expiry(&name(), &rules, now).unwrap();

@@ -106,7 +106,7 @@ fn garbage_and_repetition_are_errors() {
 fn the_receiver_learns_why_the_sender_gave_up() {
     let out = Collect::default();
     let writer = StreamWriter::new(Box::new(out.clone()), &name(), NewSet::full(start())).unwrap();
-    Box::new(writer).abort("redo overrun at LSN 4711");
+    Box::new(writer).abort("redo overrun at LSN 4711", Rest::Kept);
     let bytes = out.0.lock().unwrap().clone();
     let error = receive(&bytes).unwrap_err();
     assert_eq!(error.to_string(), "the stream is no good: the other side gave up: redo overrun at LSN 4711");

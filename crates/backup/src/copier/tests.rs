@@ -37,7 +37,7 @@ impl Bench {
         let name = "test".parse().unwrap();
         let lock = repository.lock(&name, "test", Duration::ZERO, &Cancel::new()).unwrap();
         let new = NewSet { compression: Compression::None, ..NewSet::full(Timestamp::UNIX_EPOCH) };
-        repository.begin(&lock, new).unwrap()
+        repository.begin(&lock, new, &Silent, &Cancel::new()).unwrap()
     }
 
     fn copy(&self, jobs: Vec<Job>) -> Result<Vec<Copied>, BackupError> {

@@ -150,7 +150,7 @@ fn open(
         Some(lock) => lock,
         None => repository.lock(&args.name, DOING, args.wait_lock, &session.cancel)?,
     };
-    Ok(Box::new(repository.begin(&lock, new)?))
+    Ok(Box::new(repository.begin(&lock, new, &session.drawer, &session.cancel)?))
 }
 
 fn kill(args: &LockArgs) -> KillPolicy {

@@ -1,6 +1,7 @@
 //! What the failures of a backup mean to a script, and what to do about them.
 
 use reseed_backup::{BackupError, Refusal};
+use reseed_repository::Leftover;
 
 use super::Failure;
 use super::io::io;
@@ -15,6 +16,7 @@ pub fn backup(error: &BackupError) -> Failure {
         BackupError::Server(below) => return server(below),
         BackupError::Io(below) => return io(below),
         BackupError::Repository(below) => return repository(below),
+        BackupError::Unfinished { error, left } => return backup(error).also(&stays(left)),
         _ => {}
     }
     let failure = Failure::of(outcome(error), error);
@@ -24,8 +26,17 @@ pub fn backup(error: &BackupError) -> Failure {
     }
 }
 
+fn stays(left: &Leftover) -> String {
+    format!(
+        "What was copied stays ({} in {}): the next backup uses of it what is still the same. reseed expire removes it.",
+        Size(left.bytes),
+        left.name
+    )
+}
+
 fn outcome(error: &BackupError) -> Outcome {
     match error {
+        BackupError::Unfinished { error, .. } => outcome(error),
         BackupError::MissingPrivileges { .. } => Outcome::MissingPrivilege,
         BackupError::Parent { .. } | BackupError::NotAsBefore { .. } => Outcome::Usage,
         BackupError::Refused { .. } | BackupError::RedoDisabled => Outcome::Unsupported,
@@ -98,7 +109,8 @@ fn hint(error: &BackupError) -> Option<String> {
         | BackupError::Redo { .. }
         | BackupError::Cancelled(_)
         | BackupError::Thread { .. }
-        | BackupError::Failpoint { .. } => return None,
+        | BackupError::Failpoint { .. }
+        | BackupError::Unfinished { .. } => return None,
     };
     Some(text.to_owned())
 }

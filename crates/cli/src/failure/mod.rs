@@ -80,11 +80,16 @@ impl Failure {
     /// Adds to the hint what else is worth knowing.
     #[must_use]
     pub fn also(mut self, text: &str) -> Failure {
-        self.hint = Some(match self.hint.take() {
+        self.hint = Some(match self.advice() {
             Some(hint) => format!("{hint}\n{text}"),
             None => text.to_owned(),
         });
         self
+    }
+
+    fn advice(&self) -> Option<&str> {
+        let interrupted = (self.outcome == Outcome::Interrupted).then_some(Failure::INTERRUPTED);
+        self.hint.as_deref().or(interrupted)
     }
 
     /// Message and causes in one line, as the cause of another failure.
@@ -152,8 +157,7 @@ impl Display for Failure {
         for cause in &self.causes {
             block(f, "cause: ", cause)?;
         }
-        let interrupted = (self.outcome == Outcome::Interrupted).then_some(Failure::INTERRUPTED);
-        if let Some(hint) = self.hint.as_deref().or(interrupted) {
+        if let Some(hint) = self.advice() {
             block(f, " hint: ", hint)?;
         }
         Ok(())

@@ -9,6 +9,7 @@ use reseed_io::{IoError, Op};
 use super::{
     FRAME_HEAD, MAGIC, PREAMBLE, RunMeta, STREAM, STREAM_FORMAT, StreamHead, frame_hash, frame_head,
 };
+use crate::catalog::Leftover;
 use crate::codec::{Encoder, run_name};
 use crate::error::{Incomplete, RepositoryError};
 use crate::files::{FileEntry, PageList, Run};
@@ -18,7 +19,7 @@ use crate::index;
 use crate::manifest::{INDEX, RedoFile, SetFacts, StoredFile, Totals, redo_name};
 use crate::path::RelPath;
 use crate::redo::FrameMaker;
-use crate::sink::{FileCopy, PackSink, Published, RedoSink, Removed, Sink};
+use crate::sink::{FileCopy, PackSink, Published, RedoSink, Removed, Rest, Reused, Sink};
 use crate::writer::{NewSet, Start, record};
 
 /// Redo that waits for the stream while runs are on their way. The log's follower must not be held up by a
@@ -247,6 +248,10 @@ impl Sink for StreamWriter {
         &[]
     }
 
+    fn reused(&self, _files: &[FileEntry]) -> Option<Reused> {
+        None
+    }
+
     fn copy(&self, path: &RelPath) -> FileCopy {
         FileCopy { number: self.next_copy.fetch_add(1, Ordering::Relaxed), path: path.clone() }
     }
@@ -267,11 +272,12 @@ impl Sink for StreamWriter {
         self.end(facts, files)
     }
 
-    fn abort(self: Box<Self>, reason: &str) {
+    fn abort(self: Box<Self>, reason: &str, _rest: Rest) -> Option<Leftover> {
         let mut out = locked(&self.shared.out);
         let reason: String = reason.chars().take(4000).collect();
         // The receiver may be the one that is gone.
         let _ = out.frame(b'X', &[reason.as_bytes()]).and_then(|()| out.flush());
+        None
     }
 }
 

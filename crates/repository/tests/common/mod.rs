@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reseed_io::Cancel;
+use reseed_io::{Cancel, Silent};
 use reseed_repository::*;
 use reseed_terms::*;
 
@@ -129,7 +129,7 @@ pub fn fill(sink: Box<dyn Sink>, redo: usize) -> Result<Published, RepositoryErr
 
 pub fn publish(repository: &Repository, compression: Compression, redo: usize) -> Published {
     let new = NewSet { compression, ..NewSet::full(start()) };
-    let writer = repository.begin(&lock(repository), new).unwrap();
+    let writer = repository.begin(&lock(repository), new, &Silent, &Cancel::new()).unwrap();
     fill(Box::new(writer), redo).unwrap()
 }
 

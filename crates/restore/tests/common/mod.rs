@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reseed_innodb::{Flavour, SpaceFormat, check_page, fsp, seal_page};
-use reseed_io::Cancel;
+use reseed_io::{Cancel, Silent};
 use reseed_repository::{
     AbsPath, Compression, FileEntry, FileKind, NewSet, RelPath, Repository, ServerFacts, SetFacts, Sink,
     StreamWriter, Which,
@@ -281,7 +281,7 @@ impl Model {
         let repository = Repository::create(repository).unwrap();
         let name = "db1".parse().unwrap();
         let lock = repository.lock(&name, "test", Duration::ZERO, &Cancel::new()).unwrap();
-        self.send(Box::new(repository.begin(&lock, Model::new_set()).unwrap()));
+        self.send(Box::new(repository.begin(&lock, Model::new_set(), &Silent, &Cancel::new()).unwrap()));
         let set = repository.resolve(&name, &Which::Latest).unwrap();
         SetSource::new(&repository, &set).unwrap()
     }
