@@ -116,6 +116,12 @@ impl Reseed {
         self
     }
 
+    /// Runs in this directory.
+    pub fn within(mut self, dir: &Path) -> Reseed {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// Connection options of a test server.
     pub fn to(self, server: &Server) -> Reseed {
         let socket = format!("--socket={}", server.socket().display());

@@ -108,6 +108,77 @@ fn a_name_is_enough_where_the_configuration_says_the_rest() -> Result<()> {
 }
 
 #[test]
+fn repositories_go_by_name() -> Result<()> {
+    let server = small(MARIADB)?;
+    let trip = Trip::new()?;
+    let config = trip.place("reseed.toml");
+    let text = format!(
+        "[repository.nas]\npath = {:?}\ncompress = \"none\"\nkeep-fulls = 1\n[repository.local]\npath = {:?}\n\
+         [server.{NAME}]\nrepo = \"nas\"\nuser = \"root\"\nsocket = {:?}\n",
+        trip.place("nas/{name}"),
+        trip.place("local"),
+        server.socket()
+    );
+    fs::write(&config, &text)?;
+    let named = |command: &str, more: &[&str]| -> Result<Reseed> {
+        Ok(Reseed::new([command, "--name", NAME])?.args(more).env("RESEED_CONFIG", &config))
+    };
+    let sets = |repo: &str| -> Result<Vec<String>> {
+        let list = named("list", &["--json", "--repo", repo])?.run()?.expect_success()?;
+        let list: Value = serde_json::from_str(&list.stdout)?;
+        let sets = list["servers"][0]["sets"].as_array().cloned().unwrap_or_default();
+        Ok(sets.iter().map(|set| set["id"].as_str().unwrap_or_default().to_owned()).collect())
+    };
+    for more in [&[][..], &[], &["--repo=local"], &["--repo", "local"]] {
+        named("backup", more)?.run()?.expect_success()?;
+    }
+    let (nas, local) = (sets("nas")?, sets("local")?);
+    ensure!(nas.len() == 2 && local.len() == 2, "{nas:?} {local:?}");
+    // What counts in one of them does not in the other.
+    let pack = |repo: &str, set: &str, pack: &str| trip.place(repo).join(NAME).join(set).join(pack).exists();
+    ensure!(pack(&format!("nas/{NAME}"), &nas[0], "data-0000.tar"), "not as its repository has it");
+    ensure!(pack("local", &local[0], "data-0000.tar.zst"), "not by the default");
+    let no_rule = named("expire", &["--repo", "local"])?.run()?.expect_code(2)?;
+    ensure!(no_rule.stderr.contains("--keep"), "{}", no_rule.stderr);
+    // The same by its directory, which is not to be expired by other rules than by its name.
+    let dir = trip.place("nas").join(NAME).display().to_string();
+    named("expire", &["--repo", &dir])?.run()?.expect_success()?;
+    ensure!(sets("nas")? == nas[1..] && sets("local")? == local, "{:?} {:?}", sets("nas")?, sets("local")?);
+
+    // A slip is told, and makes no repository of it.
+    let work = trip.place("work");
+    fs::create_dir_all(&work)?;
+    let slip = || -> Result<Reseed> { Ok(named("backup", &["--repo=loacl"])?.within(&work)) };
+    let refused = slip()?.run()?.expect_code(2)?;
+    ensure!(refused.stderr.contains("did you mean \"local\"?"), "{}", refused.stderr);
+    ensure!(refused.stderr.contains("--repo ./loacl"), "{}", refused.stderr);
+    // Nor does it count whether there is such a directory: that has a slash.
+    fs::create_dir_all(work.join("local"))?;
+    fs::create_dir_all(work.join("loacl"))?;
+    slip()?.run()?.expect_code(2)?;
+    named("backup", &["--repo=local"])?.within(&work).run()?.expect_success()?;
+    ensure!(sets("local")?.len() == 3, "{:?}", sets("local")?);
+    named("backup", &["--repo=./local"])?.within(&work).run()?.expect_success()?;
+    ensure!(sets("local")?.len() == 3 && work.join("local").join(NAME).exists(), "not the directory");
+
+    let show = Reseed::new(["config", "show", "--given", "--server", NAME])?.env("RESEED_CONFIG", &config);
+    let shown = show.run()?.expect_success()?.stdout;
+    for part in [&dir, "([server.source]: \"nas\")", "keep-fulls", "([repository.nas])"] {
+        ensure!(shown.contains(part), "no {part} in:\n{shown}");
+    }
+
+    // Setup knows the name, and leaves its rules to the repository that has some.
+    let setup = Reseed::new(["setup", "--run", "--no-defaults", "--name=db2", "--repo=nas"])?;
+    setup.env("RESEED_CONFIG", &config).to(&server).run()?.expect_success()?;
+    let section = fs::read_to_string(&config)?.replacen(&text, "", 1);
+    ensure!(section.contains("repo = \"nas\"") && !section.contains("keep-"), "{section}");
+    ensure!(trip.place("nas/db2").is_dir(), "no repository was made");
+    Reseed::new(["backup", "--name=db2"])?.env("RESEED_CONFIG", &config).run()?.expect_success()?;
+    ensure!(trip.place("nas/db2/db2").is_dir(), "no set");
+    assert_nothing_left(&server)
+}
+
+#[test]
 fn hooks_that_fail_or_hang() -> Result<()> {
     let server = small(MARIADB)?;
     let trip = Trip::new()?;

@@ -63,12 +63,16 @@ fn documents_are_as_they_are_described() -> Result<()> {
     let (shown, done) = (setup()?, setup()?.arg("--run"));
     judge.judge("setup", shown, 0)?;
     judge.judge("setup", done, 0)?;
-    // A value for one command alone.
+    // A repository with a name, and a value for one command alone.
     let config = trip.place("reseed.toml");
     let text = std::fs::read_to_string(&config)?;
-    std::fs::write(&config, format!("{text}\n[backup]\nthreads = 2\n"))?;
+    std::fs::write(
+        &config,
+        format!("repo = \"nas\"\n{text}\n[repository.nas]\npath = \"/mnt/nas\"\n[backup]\nthreads = 2\n"),
+    )?;
     for given in ["", "--given"] {
-        let show = Reseed::new(["config", "show", "--json", "--server", NAME, "--config"])?;
+        let name = if given.is_empty() { NAME } else { "another" };
+        let show = Reseed::new(["config", "show", "--json", "--server", name, "--config"])?;
         let show = show.arg(&config).args((!given.is_empty()).then_some(given));
         judge.judge("config show", show, 0)?;
     }

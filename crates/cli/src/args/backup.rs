@@ -27,7 +27,7 @@ Examples:
   Straight into a datadir on another host, without a repository:
     reseed backup --to - --name db1 | ssh db2 reseed restore --from - --datadir /var/lib/mysql")]
 pub struct BackupArgs {
-    /// Directory of the repository; it is made if there is none
+    /// Directory of the repository, or the name that the configuration gives it; it is made if there is none
     #[arg(long, value_name = "DIR", value_parser = super::absolute, required_unless_present = "to")]
     pub repo: Option<PathBuf>,
 

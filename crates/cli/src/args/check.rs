@@ -23,7 +23,7 @@ Examples:
   reseed check --server --socket /run/mysqld/mysqld.sock"
 )]
 pub struct CheckArgs {
-    /// Directory of the repository
+    /// Directory of the repository, or the name that the configuration gives it
     #[arg(long, value_name = "DIR", value_parser = super::absolute)]
     pub repo: Option<PathBuf>,
 

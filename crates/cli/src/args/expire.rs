@@ -22,7 +22,7 @@ Examples:
     reseed expire --repo /backup --name db1 --keep-fulls 7"
 )]
 pub struct ExpireArgs {
-    /// Directory of the repository
+    /// Directory of the repository, or the name that the configuration gives it
     #[arg(long, value_name = "DIR", value_parser = super::absolute)]
     pub repo: PathBuf,
 

@@ -173,7 +173,7 @@ impl Command {
 /// One backup set of a repository.
 #[derive(Debug, Clone, Args)]
 pub struct SetArgs {
-    /// Directory of the repository
+    /// Directory of the repository, or the name that the configuration gives it
     #[arg(long, value_name = "DIR", value_parser = absolute)]
     pub repo: PathBuf,
 

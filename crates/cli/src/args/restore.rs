@@ -34,7 +34,7 @@ Examples:
   Tablespaces of DATA DIRECTORY = '/ssd' go to /data/ssd:
     reseed restore --repo /backup --name db1 latest --datadir /var/lib/mysql --map /ssd=/data/ssd")]
 pub struct RestoreArgs {
-    /// Directory of the repository
+    /// Directory of the repository, or the name that the configuration gives it
     #[arg(long, value_name = "DIR", value_parser = super::absolute, required_unless_present = "from")]
     pub repo: Option<PathBuf>,
 

@@ -17,7 +17,7 @@ Examples:
   reseed list --repo /backup
   reseed list --repo /backup --name db1 --json")]
 pub struct ListArgs {
-    /// Directory of the repository
+    /// Directory of the repository, or the name that the configuration gives it
     #[arg(long, value_name = "DIR", value_parser = super::absolute)]
     pub repo: PathBuf,
 
@@ -60,7 +60,7 @@ Examples:
   Restore it, start a server on it, check all tables, and take everything away again:
     reseed verify --repo /backup --name db1 latest --restore-test --scratch /srv/scratch")]
 pub struct VerifyArgs {
-    /// Directory of the repository
+    /// Directory of the repository, or the name that the configuration gives it
     #[arg(long, value_name = "DIR", value_parser = super::absolute)]
     pub repo: PathBuf,
 

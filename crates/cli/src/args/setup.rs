@@ -10,7 +10,8 @@ use super::ConnectionArgs;
 /// Logs in with the connection options given here, as an account that may make others, and prints the statements that
 /// make an account for backups: its privileges are those that a backup of this very server needs, and no more. With --run
 /// it runs them, with a password of its own making, and writes what further commands need: an option file with the
-/// account, a section of the configuration file, the repository. Then it logs in with the new account to see that it
+/// account, a section of the configuration file (with rules of retention, unless the repository has its own there), the
+/// repository. Then it logs in with the new account to see that it
 /// will do. What is already there is kept and tested, so that it can be run again.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -24,7 +25,7 @@ Examples:
   Another instance on this host:
     reseed setup --repo /backup --name db2 --run --socket /run/mysqld/db2.sock")]
 pub struct SetupArgs {
-    /// Directory of the repository; with --run it is made if there is none
+    /// Directory of the repository, or the name that the configuration gives it; with --run it is made if there is none
     #[arg(long, value_name = "DIR", value_parser = super::absolute)]
     pub repo: PathBuf,
 

@@ -1,11 +1,11 @@
 //! `reseed config`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::args::{ConfigArgs, ConfigCommand, ConfigShowArgs};
-use crate::config::{self, ConfigFile, DEFAULT_FILE, Effective};
+use crate::config::{self, ConfigFile, DEFAULT_FILE, Effective, Repository};
 use crate::exit::Outcome;
 use crate::failure::{self, Failure};
 use crate::out;
@@ -27,7 +27,10 @@ fn show(args: &ConfigShowArgs, named: Option<&Path>) -> Result<Outcome, Failure>
     }
     if args.json {
         let servers = file.iter().flat_map(ConfigFile::servers).collect();
-        out::json(&Document { file: file.as_ref().map(ConfigFile::path), server, servers, values: &values })?;
+        let named = |repository| Named::of(repository, server);
+        let repositories = file.iter().flat_map(ConfigFile::repositories).map(named).collect();
+        let file = file.as_ref().map(ConfigFile::path);
+        out::json(&Document { file, server, servers, repositories, values: &values })?;
     } else {
         out::text(table(path, file.is_some(), &values))?;
     }
@@ -61,5 +64,20 @@ struct Document<'a> {
     server: Option<&'a str>,
     /// Those that have a section.
     servers: Vec<&'a str>,
+    repositories: Vec<Named<'a>>,
     values: &'a [Effective],
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+    path: PathBuf,
+}
+
+impl<'a> Named<'a> {
+    /// As it is for the server, or as it is written.
+    fn of(repository: &'a Repository, server: Option<&str>) -> Named<'a> {
+        let path = repository.dir(server).unwrap_or_else(|| PathBuf::from(&repository.path));
+        Named { name: &repository.name, path }
+    }
 }

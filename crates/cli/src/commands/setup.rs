@@ -149,19 +149,28 @@ fn add_section(args: &SetupArgs, places: &Places) -> Result<(), Failure> {
     let root = config::root();
     let read = |path: &Path| ConfigFile::read(&root, path).map_err(|error| failure::config(&error));
     let mut text = String::new();
+    let mut repo = args.repo.display().to_string();
+    let mut rules = "keep-hourly = 24\nkeep-daily = 14\nkeep-weekly = 8\n";
     if path.exists() {
-        if read(path)?.servers().any(|server| server == args.name.as_str()) {
+        let file = read(path)?;
+        if file.servers().any(|server| server == args.name.as_str()) {
             return Ok(());
         }
         text = fs::read_to_string(path).map_err(|error| failed("read", path, &error))?;
+        if let Some(repository) = file.repository_at(&args.repo, Some(args.name.as_str())) {
+            repo.clone_from(&repository.name);
+            if file.has_retention(repository) {
+                rules = "";
+            }
+        }
     }
     // A JSON string is one of TOML too.
-    let quoted = |path: &Path| serde_json::Value::from(path.display().to_string()).to_string();
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
     text.push_str(&format!(
-        "\n[server.\"{}\"]\nrepo = {}\ndefaults-file = {}\nkeep-hourly = 24\nkeep-daily = 14\nkeep-weekly = 8\n",
+        "\n[server.\"{}\"]\nrepo = {}\ndefaults-file = {}\n{rules}",
         args.name,
-        quoted(&args.repo),
-        quoted(&places.option_file)
+        quoted(&repo),
+        quoted(&places.option_file.display().to_string())
     ));
     ConfigFile::parse(&root, path, &text).map_err(|error| failure::config(&error))?;
     make_dirs(path)?;

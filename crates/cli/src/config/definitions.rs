@@ -28,6 +28,9 @@ pub const COMMAND_LINE_ONLY: &[(&str, &str)] = &[
 /// The heading of the options that say which server is meant.
 pub const CONNECTION: &str = "Connection";
 
+/// The option that says where the sets are.
+pub const REPO: &str = "repo";
+
 /// All definitions, with options that every command has told to each.
 pub fn root() -> Command {
     let mut root = Cli::command();
@@ -67,6 +70,14 @@ fn is_configurable(command: &Command, arg: &Arg) -> bool {
     !another_server && COMMAND_LINE_ONLY.iter().all(|(name, _)| *name != long)
 }
 
+/// Why an option does not stand in the section of a repository.
+pub fn not_of_a_repository(arg: &Arg) -> Option<&'static str> {
+    if arg.get_long() == Some(REPO) {
+        return Some("its directory is path");
+    }
+    (arg.get_help_heading() == Some(CONNECTION)).then_some("it belongs to a server")
+}
+
 /// Whether an option is a switch, without a value.
 pub fn is_switch(arg: &Arg) -> bool {
     !arg.get_action().takes_values()
@@ -97,7 +108,12 @@ pub fn refusal(arg: &Arg, words: &[std::ffi::OsString]) -> Option<String> {
 
 /// The name among these that looks most like the one that is not known.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let scored = known.into_iter().map(|known| (strsim::jaro_winkler(name, known), known));
+    // In a short name one slip is a large part.
+    let likeness = |known| match strsim::osa_distance(name, known) {
+        1 => 1.0,
+        _ => strsim::jaro_winkler(name, known),
+    };
+    let scored = known.into_iter().map(|known| (likeness(known), known));
     let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
     (best.0 > 0.75).then(|| best.1.to_owned())
 }

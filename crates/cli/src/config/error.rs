@@ -27,6 +27,25 @@ pub enum ConfigError {
     Password { place: Place, key: String },
     #[error("{place}: {problem}")]
     ServerName { place: Place, problem: String },
+    #[error(
+        "{place}: {name:?} is no name for a repository: letters, digits, `.`, `_` and `-` only, not beginning with `.` or \
+         `-`, at most 128"
+    )]
+    RepositoryName { place: Place, name: String },
+    #[error("{place}: [repository.{name}] has no path")]
+    NoPath { place: Place, name: String },
+    #[error("{place}: {path:?} is [repository.{other}] already")]
+    SamePath { place: Place, path: String, other: String },
+    #[error("{place}: {key:?} does not stand in the section of a repository: {why}")]
+    NotOfRepository { place: Place, key: String, why: &'static str },
+    #[error(
+        "{place}: {name:?} is neither an absolute path nor the name of a [repository] section{}", Did(.nearest)
+    )]
+    UnknownRepository { place: Place, name: String, nearest: Option<String> },
+    #[error("--repo {name}: {} has no [repository.{name}]{}", .file.display(), Did(.nearest))]
+    NoRepository { file: PathBuf, name: String, nearest: Option<String> },
+    #[error("--repo {name}: its directory {path:?} is another one for each server")]
+    WhichServer { name: String, path: String },
     #[error("{place}: {key} takes {expected}, not {found}")]
     Type { place: Place, key: String, expected: &'static str, found: &'static str },
     #[error("{place}: {key}: the path {value:?} is not absolute")]

@@ -6,7 +6,7 @@ use clap::{Arg, Command};
 use serde::Serialize;
 
 use super::definitions;
-use super::file::ConfigFile;
+use super::file::{ConfigFile, Whom};
 
 /// The value of an option, for all commands that have it or for one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,14 +23,23 @@ pub struct Effective {
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Source {
     Default,
-    File { section: String, line: usize },
+    File {
+        section: String,
+        line: usize,
+        /// The repository that the file names there; the value is its path.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        repository: Option<String>,
+    },
 }
 
 impl Source {
     pub fn describe(&self, file: &Path) -> String {
         match self {
             Source::Default => "default".to_owned(),
-            Source::File { section, line } => format!("{} line {line} ({section})", file.display()),
+            Source::File { section, line, repository } => {
+                let name = repository.iter().map(|name| format!(": {name:?}")).collect::<String>();
+                format!("{} line {line} ({section}{name})", file.display())
+            }
         }
     }
 }
@@ -68,9 +77,11 @@ fn of_command(
     server: Option<&str>,
 ) -> Effective {
     let name = command.get_name();
-    let (value, source) = match file.and_then(|file| file.find(name, server, key)) {
+    let found = file.and_then(|file| file.find(name, server, file.repository_of(name, server), key));
+    let (value, source) = match found {
         Some(found) => {
-            let source = Source::File { section: found.scope.to_string(), line: found.entry.line };
+            let (section, line) = (found.scope.to_string(), found.entry.line);
+            let source = Source::File { section, line, repository: found.entry.repository.clone() };
             (Some(found.entry.shown(server)), source)
         }
         None => (default(arg), Source::Default),
@@ -89,11 +100,16 @@ pub fn default(arg: &Arg) -> Option<String> {
 
 impl std::fmt::Display for super::file::Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.server, &self.command) {
-            (None, None) => f.write_str("top"),
-            (None, Some(command)) => write!(f, "[{command}]"),
-            (Some(server), None) => write!(f, "[server.{server}]"),
-            (Some(server), Some(command)) => write!(f, "[server.{server}.{command}]"),
+        let of = match &self.whom {
+            Whom::All => String::new(),
+            Whom::Repository(name) => format!("repository.{name}"),
+            Whom::Server(name) => format!("server.{name}"),
+        };
+        match (of.as_str(), &self.command) {
+            ("", None) => f.write_str("top"),
+            ("", Some(command)) => write!(f, "[{command}]"),
+            (of, None) => write!(f, "[{of}]"),
+            (of, Some(command)) => write!(f, "[{of}.{command}]"),
         }
     }
 }

@@ -15,16 +15,23 @@ fn error(text: &str) -> String {
 
 /// The command line that comes of a file and of what was typed.
 fn completed(text: &str, typed: &str) -> String {
+    let completed = try_completed(text, typed).unwrap();
+    let parsed = Cli::try_parse_from(completed.replace("CONFIG", "--config=/x").split(' '));
+    assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
+    completed
+}
+
+fn try_completed(text: &str, typed: &str) -> Result<String, String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("reseed.toml");
     std::fs::write(&file, text).unwrap();
-    let typed = typed.replace("CONFIG", &format!("--config={}", file.display()));
-    let words: Vec<OsString> = typed.split_whitespace().map(OsString::from).collect();
-    let completed = complete(words).unwrap();
-    let parsed = Cli::try_parse_from(&completed.words);
-    assert!(parsed.is_ok(), "{}", parsed.unwrap_err());
+    let config = format!("--config={}", file.display());
+    let words = typed.split(' ').map(|word| OsString::from(if word == "CONFIG" { &config } else { word }));
+    let in_short =
+        |text: String| text.replace(&config, "CONFIG").replace(&file.display().to_string(), "FILE");
+    let completed = complete(words.collect()).map_err(|error| in_short(error.to_string()))?;
     let words: Vec<String> = completed.words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    words.join(" ").replace(&format!("--config={}", file.display()), "CONFIG")
+    Ok(in_short(words.join(" ")))
 }
 
 const FILE: &str = "\
@@ -85,6 +92,125 @@ fn a_path_may_hold_the_servers_name() {
     );
 }
 
+const REPOSITORIES: &str = "\
+repo = \"local\"
+compress = \"zstd:1\"
+keep-hourly = 24
+[backup]
+compress = \"zstd:2\"
+rate = \"1M\"
+[repository.local]
+path = \"/backup\"
+[repository.nas]
+path = \"/mnt/nas/{name}\"
+compress = \"zstd:3\"
+keep-daily = 14
+threads = 2
+[repository.nas.backup]
+threads = 3
+[server.db1]
+repo = \"nas\"
+[server.db2]
+repo = \"nas\"
+keep-daily = 7
+[server.db2.backup]
+compress = \"zstd:5\"
+threads = 1
+";
+
+#[test]
+fn a_repository_has_a_name_and_what_counts_for_every_server_in_it() {
+    let of = |typed: &str| completed(REPOSITORIES, typed);
+    assert_eq!(
+        of("reseed backup CONFIG --name db1"),
+        "reseed backup --repo=/mnt/nas/db1 --threads=3 --rate=1M --compress=zstd:3 CONFIG --name db1"
+    );
+    assert_eq!(
+        of("reseed backup CONFIG --name db2"),
+        "reseed backup --repo=/mnt/nas/db2 --threads=1 --rate=1M --compress=zstd:5 CONFIG --name db2"
+    );
+    assert_eq!(
+        of("reseed verify CONFIG --name db1 latest"),
+        "reseed verify --repo=/mnt/nas/db1 --threads=2 CONFIG --name db1 latest"
+    );
+    assert_eq!(
+        of("reseed expire CONFIG --name db2"),
+        "reseed expire --repo=/mnt/nas/db2 --keep-hourly=24 --keep-daily=7 CONFIG --name db2"
+    );
+    assert_eq!(
+        of("reseed backup CONFIG --name other"),
+        "reseed backup --repo=/backup --rate=1M --compress=zstd:2 CONFIG --name other"
+    );
+    // Left aside, as what is typed wants none: so is all that is said about it.
+    assert_eq!(
+        of("reseed backup CONFIG --name db1 --to -"),
+        "reseed backup --rate=1M --compress=zstd:2 CONFIG --name db1 --to -"
+    );
+}
+
+#[test]
+fn a_repository_that_is_typed_may_be_a_name() {
+    let of = |typed: &str| completed(REPOSITORIES, typed);
+    for repo in ["--repo nas", "--repo=nas", "--repo /mnt/nas/db3", "--repo=/mnt//nas/./db3/"] {
+        let expired = of(&format!("reseed expire CONFIG --name db3 {repo} --dry-run"));
+        let dir = if repo.ends_with("nas") { repo.replace("nas", "/mnt/nas/db3") } else { repo.to_owned() };
+        assert_eq!(
+            expired,
+            format!("reseed expire --keep-hourly=24 --keep-daily=14 CONFIG --name db3 {dir} --dry-run")
+        );
+    }
+    // Another one than the server's own.
+    assert_eq!(
+        of("reseed expire CONFIG --name db2 --repo local"),
+        "reseed expire --keep-hourly=24 --keep-daily=7 CONFIG --name db2 --repo /backup"
+    );
+    assert_eq!(of("reseed list --repo local CONFIG"), "reseed list --repo /backup CONFIG");
+    assert_eq!(
+        of("reseed setup CONFIG --name db3 --repo nas"),
+        "reseed setup CONFIG --name db3 --repo /mnt/nas/db3"
+    );
+    for directory in ["./local", "local/", ".", "..", "/local"] {
+        let list = format!("reseed list CONFIG --repo {directory}");
+        assert_eq!(of(&list), list);
+    }
+    // Without names in the file, and without a file, it is a directory, as ever.
+    let list = "reseed list CONFIG --repo local";
+    assert_eq!(completed("threads = 2", list), list);
+    let setup = "reseed setup --config /nonexistent/reseed.toml --name db1 --repo local";
+    assert_eq!(completed("", setup), setup);
+}
+
+#[test]
+fn a_repository_that_is_typed_and_not_known_is_refused() {
+    let refused = |typed: &str| try_completed(REPOSITORIES, typed).unwrap_err();
+    assert_eq!(
+        refused("reseed backup CONFIG --name db1 --repo loacl"),
+        "--repo loacl: FILE has no [repository.loacl]; did you mean \"local\"?"
+    );
+    assert_eq!(refused("reseed list CONFIG --repo=x"), "--repo x: FILE has no [repository.x]");
+    assert_eq!(
+        refused("reseed list CONFIG --repo nas"),
+        "--repo nas: its directory \"/mnt/nas/{name}\" is another one for each server"
+    );
+}
+
+#[test]
+fn what_is_in_force_says_which_repository_it_comes_from() {
+    let root = root();
+    let file = parse(REPOSITORIES).unwrap();
+    let all = effective(&root, Some(&file), Some("db2"));
+    let shown: Vec<String> = ["repo", "compress", "threads", "keep-hourly", "keep-daily"]
+        .iter()
+        .flat_map(|key| all.iter().filter(move |value| value.key == *key))
+        .map(|value| {
+            let command = value.command.as_deref().unwrap_or("all");
+            let source = value.source.describe(file.path());
+            format!("{} ({command}) {} {source}", value.key, value.value.as_deref().unwrap_or("-"))
+        })
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
 #[test]
 fn a_server_that_is_attached_is_never_the_one_of_the_section() {
     let line = completed(FILE, "reseed attach CONFIG --name db1 latest");
@@ -111,6 +237,20 @@ fn what_no_option_takes_is_refused_with_its_place() {
         "lock = \"gentle\"",
         "repo = \"/a\"\nrepo = \"/b\"",
         "repo = \"/a",
+        "[repository.nas]\npath = \"/mnt/nas\"\n[server.db1]\nrepo = \"nsa\"",
+        "repo = \"mnt/nas\"",
+        "[repository.nas]\nkeep-daily = 7",
+        "[repository.nas]\npath = \"nas\"",
+        "[repository.nas]\npath = 1",
+        "repository = \"/backup\"",
+        "[repositories.nas]\npath = \"/mnt/nas\"",
+        "[repository.\"a/b\"]\npath = \"/mnt/nas\"",
+        "[repository.nas]\npath = \"/mnt/nas\"\nrepo = \"/backup\"",
+        "[repository.nas]\npath = \"/mnt/nas\"\nsocket = \"/run/db1.sock\"",
+        "[repository.nas]\npath = \"/mnt/nas\"\ncompres = \"zstd:9\"",
+        "[repository.nas]\npath = \"/mnt/nas\"\n[repository.nas.bakup]\nthreads = 1",
+        "[repository.nas]\npath = \"/mnt/nas\"\n[repository.nas.expire]\npath = \"/mnt/nas\"",
+        "[repository.a]\npath = \"/mnt/nas\"\n[repository.b]\npath = \"/mnt/nas/\"",
     ];
     let errors: Vec<String> = texts.iter().map(|text| error(text)).collect();
     assert!(errors.iter().all(|error| !error.contains("hunter2")));
@@ -155,10 +295,14 @@ fn every_key_of_the_example_is_understood() {
     let file = parse(&uncommented).unwrap();
     assert!(parse(&text).is_ok());
     assert_eq!(file.servers().collect::<Vec<_>>(), ["db1"]);
+    assert_eq!(
+        file.repositories().iter().map(|known| known.name.as_str()).collect::<Vec<_>>(),
+        ["nas", "local"]
+    );
     for command in definitions::commands(&root) {
         for option in definitions::options(command) {
             let key = option.get_long().unwrap();
-            assert!(file.find(command.get_name(), None, key).is_some(), "the example lacks {key}");
+            assert!(file.find(command.get_name(), None, None, key).is_some(), "the example lacks {key}");
         }
     }
 }

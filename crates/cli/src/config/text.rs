@@ -18,13 +18,30 @@ const ABOUT: &[&str] = &[
      `{name}` in one stands for the server's name.",
     "Keys at the top count for every server and every command that has the option. [server.NAME] holds what counts for \
      `--name NAME` alone, [COMMAND] what counts for one command, [server.NAME.COMMAND] what counts for both.",
-    "What is typed counts first, then [server.NAME.COMMAND], [server.NAME], [COMMAND], the top of the file, and last \
-     the option's default. A key of the file whose option does not go together with one that was typed is left aside \
+    "[repository.NAME] gives a repository a name: path is its directory, and the other keys count for every server in it, \
+     as compress, rate or the keep rules; [repository.NAME.COMMAND] is for one command. After that the name does where \
+     the directory would: as `repo` in this file, and as `--repo NAME`. The keys count whichever of both is given. Once the file \
+     names a repository, a word without a slash after --repo is a name, and an error if it is none; a directory of that name \
+     is `--repo ./NAME`. Where the file names none it is a directory.",
+    "What is typed counts first, then [server.NAME.COMMAND], [server.NAME], [repository.NAME.COMMAND], \
+     [repository.NAME], [COMMAND], the top of the file, and last the option's default; each key by itself. A key of the file whose option does not go together with one that was typed is left aside \
      for that run. `reseed config show --server NAME` prints what is in force, and from where.",
     "No password stands in this file: a server's account is in an option file (defaults-file) or its password in a file \
      (password-file) that only the user who runs reseed may read. The file is refused when everybody may write to it, \
      or when it belongs to neither root nor the user who runs reseed. A key that is not known is an error.",
 ];
+
+const REPOSITORIES: &str = "\
+[repository.nas]
+path = \"/mnt/nas/mysql\"
+rate = \"100M\"
+keep-weekly = 8
+keep-monthly = 12
+
+[repository.local]
+path = \"/backup\"
+keep-hourly = 48
+";
 
 const SERVERS: &str = "\
 [server.db1]
@@ -102,9 +119,9 @@ pub fn example(root: &Command) -> String {
             let _ = writeln!(text, "#{} = {}", key.name(), sample(key.arg));
         }
     }
-    text.push_str("\n\n# ---- Servers: one section for each ----\n\n");
-    for line in SERVERS.lines() {
-        let _ = writeln!(text, "{}", if line.is_empty() { String::new() } else { format!("#{line}") });
+    for (title, sections) in [("Repositories by name", REPOSITORIES), ("Servers", SERVERS)] {
+        let _ = write!(text, "\n\n# ---- {title}: one section for each ----\n\n");
+        text.push_str(&behind("#", sections));
     }
     text
 }
@@ -122,9 +139,9 @@ pub fn reference(root: &Command) -> String {
     text.push_str(
         "A whole file, after which `reseed backup --name db1` is enough:\n\n    repo = \"/backup\"\n\n",
     );
-    for line in SERVERS.lines() {
-        let _ = writeln!(text, "{}", if line.is_empty() { String::new() } else { format!("    {line}") });
-    }
+    text.push_str(&behind("    ", SERVERS));
+    text.push_str("\nTwo repositories by name: a server says `repo = \"nas\"`, a person `--repo nas`:\n\n");
+    text.push_str(&behind("    ", REPOSITORIES));
     text.push_str(
         "\n[packaging/reseed.toml](../../packaging/reseed.toml) is an example with every key. On the command line only:\n\n\
          | option | reason |\n|---|---|\n",
@@ -154,7 +171,8 @@ pub fn man_page(root: &Command) -> String {
         page.text([roman(*paragraph)]).control("PP", []);
     }
     page.control("SH", ["EXAMPLE"]).control("nf", []);
-    page.text([roman("repo = \"/backup\"\n\n")]).text([roman(SERVERS)]).control("fi", []);
+    page.text([roman("repo = \"/backup\"\n\n")]).text([roman(SERVERS)]);
+    page.text([roman("\n")]).text([roman(REPOSITORIES)]).control("fi", []);
     for group in groups {
         page.control("SH", [group.title.to_uppercase().as_str()]);
         for key in &group.keys {
@@ -170,6 +188,14 @@ pub fn man_page(root: &Command) -> String {
         roman("(1)"),
     ]);
     man::finish(&page)
+}
+
+/// Each line with something before it, but for empty ones.
+fn behind(start: &str, lines: &str) -> String {
+    lines
+        .lines()
+        .map(|line| if line.is_empty() { "\n".to_owned() } else { format!("{start}{line}\n") })
+        .collect()
 }
 
 /// Wrapped, each line behind a `# `.

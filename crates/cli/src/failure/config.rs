@@ -23,8 +23,18 @@ fn hint(error: &ConfigError) -> Option<String> {
         ConfigError::UnknownKey { .. }
         | ConfigError::UnknownSection { .. }
         | ConfigError::NotOfCommand { .. }
+        | ConfigError::NotOfRepository { .. }
         | ConfigError::CommandLineOnly { .. } => "docs/reference/config.md and reseed.toml(5) list every key.".to_owned(),
-        ConfigError::Read { .. }
+        ConfigError::NoRepository { name, .. } => {
+            format!("Where the configuration names repositories, a directory of this name is --repo ./{name}.")
+        }
+        ConfigError::WhichServer { .. } => "Say which one with --name.".to_owned(),
+        ConfigError::UnknownRepository { .. } | ConfigError::NoPath { .. } => {
+            "As in: [repository.nas] and below it path = \"/mnt/nas/mysql\"; then repo = \"nas\".".to_owned()
+        }
+        ConfigError::RepositoryName { .. }
+        | ConfigError::SamePath { .. }
+        | ConfigError::Read { .. }
         | ConfigError::Syntax { .. }
         | ConfigError::ServerName { .. }
         | ConfigError::Type { .. }
