@@ -4,6 +4,7 @@
 //! It drives reseed as a user does, by its command line, and must never reach into the crates that take or
 //! restore a backup: an oracle that shares code with what it judges proves nothing.
 
+mod clock;
 pub mod docs;
 pub mod faults;
 pub mod host;
@@ -23,6 +24,7 @@ pub mod tool;
 pub mod trip;
 pub mod workload;
 
+pub use clock::Clock;
 pub use docs::{Document, Stage};
 pub use host::Host;
 pub use layout::{Family, ServerKind};

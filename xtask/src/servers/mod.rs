@@ -22,6 +22,8 @@ pub enum Family {
     MySql,
     /// No database, but a server that tests talk to all the same.
     OpenSsh,
+    /// No server: a library that shows another time to the program that loads it.
+    FakeTime,
 }
 
 /// One server that the tests run against.
@@ -36,7 +38,7 @@ pub struct Recipe {
     pub packages: &'static [&'static str],
     /// Fetched alone: wanted for their plugins, not for the service that they install.
     pub alone: &'static [&'static str],
-    /// What `SELECT VERSION()` must begin with.
+    /// What `SELECT VERSION()` must begin with, or what else it answers when it is tried.
     pub version: &'static str,
     /// An old suite leaves the mirrors one day: then this server is skipped with a loud line.
     pub may_vanish: bool,
@@ -109,6 +111,17 @@ pub const RECIPES: &[Recipe] = &[
         version: "OpenSSH_9.",
         may_vanish: false,
     },
+    Recipe {
+        name: "libfaketime",
+        family: Family::FakeTime,
+        // Loaded into the program under test, so that it has to go with this machine's C library: not a newer suite's.
+        suite: "bookworm",
+        security: true,
+        packages: &[],
+        alone: &["libfaketime"],
+        version: unpack::FAKED,
+        may_vanish: false,
+    },
 ];
 
 /// Raised when the layout of target/servers/NAME changes: older ones are then made anew.
@@ -173,7 +186,7 @@ fn fetch_one(recipe: &Recipe, servers: &Path) -> Result<bool> {
     let version = prove::run_once(recipe, &home)?;
     write_marker(&home, &version, &debs)?;
     apt.forget_downloads()?;
-    eprintln!("{} is ready: it says that it is {version}", recipe.name);
+    eprintln!("{} is ready: it says {version}", recipe.name);
     Ok(true)
 }
 

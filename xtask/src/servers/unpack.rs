@@ -2,7 +2,7 @@
 //! libraries are never mixed in.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -73,15 +73,24 @@ const REQUIRED: &[&str] = &[
     "ssh",
 ];
 
+/// What a program sees that is given this time.
+pub const FAKED: &str = "2001-02-03";
+
+/// The library, under one name on every kind of machine.
+const FAKETIME: &str = "libfaketime.so";
+
 pub fn write_wrappers(family: Family, home: &Path) -> Result<()> {
     let root = home.join("root");
+    if family == Family::FakeTime {
+        return link_faketime(&root, home);
+    }
     let bin = home.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("cannot create {}", bin.display()))?;
     let loader = find_loader(&root)?;
     let libraries = library_dirs(&root);
     let shares: &[&str] = match family {
         Family::MariaDb | Family::MySql => &["usr/share/mysql", "usr/share/mariadb"],
-        Family::OpenSsh => &[],
+        Family::OpenSsh | Family::FakeTime => &[],
     };
     let share = shares.iter().find(|dir| root.join(dir).join("charsets/Index.xml").exists());
     if share.is_none() && !shares.is_empty() {
@@ -92,6 +101,7 @@ pub fn write_wrappers(family: Family, home: &Path) -> Result<()> {
         Family::MariaDb => MARIADB,
         Family::MySql => MYSQL,
         Family::OpenSsh => OPENSSH,
+        Family::FakeTime => &[],
     };
     for (name, program, kind) in programs {
         let Some(program) = find_program(&root, program) else {
@@ -107,6 +117,24 @@ pub fn write_wrappers(family: Family, home: &Path) -> Result<()> {
         write_script(&bin.join("mariadb-install-db"), &INSTALL_DB.replace("SHARE", share))?;
     }
     Ok(())
+}
+
+/// The one for programs with threads.
+fn link_faketime(root: &Path, home: &Path) -> Result<()> {
+    let mut files = WalkDir::new(root).into_iter().flatten();
+    let library = files
+        .find(|file| file.file_name() == "libfaketimeMT.so.1")
+        .and_then(|file| relative(home, file.path()))
+        .with_context(|| format!("no libfaketimeMT.so.1 below {}", root.display()))?;
+    let link = home.join(FAKETIME);
+    symlink(library, &link).with_context(|| format!("cannot link {}", link.display()))
+}
+
+/// A program of this machine that is shown another time.
+pub fn with_time(home: &Path, program: &str, time: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("LD_PRELOAD", home.join(FAKETIME)).env("FAKETIME", time).env("TZ", "UTC");
+    command
 }
 
 /// Paths in the scripts are relative to the script, so that the folder can be moved or copied.
