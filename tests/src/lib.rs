@@ -10,6 +10,7 @@ pub mod faults;
 pub mod host;
 pub mod layout;
 pub mod log;
+pub mod mounts;
 pub mod oracle;
 pub mod pages;
 pub mod replication;

@@ -1,61 +1,25 @@
 //! A file system that is really full, as `/var` is one day: what a run says, what it leaves alone, what still works.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use reseed_tests::faults::{assert_nothing_left, small};
+use reseed_tests::mounts::{self, expect};
 use reseed_tests::trip::NAME;
-use reseed_tests::{Server, Trip, tool};
+use reseed_tests::{Server, Trip};
 
 const MARIADB: &str = "mariadb-10.11";
 /// Room for a few sets of the small server.
 const ROOM: &str = "64m";
 
-/// A step of a script that ran: its exit code and what it printed.
-#[derive(Debug)]
-struct Step {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-/// Runs a script of `sh` with a file system of its own at `var` in the trip's folder; it is gone with the script. `run
-/// LABEL WORDS…` runs reseed and keeps how it ended; `fill` leaves no byte free.
+/// Runs a script with a file system of its own at `var` in the trip's folder. `fill` leaves no byte of it free.
 fn with_small_var(trip: &Trip, script: &str) -> Result<()> {
-    let var = trip.place("var");
-    fs::create_dir_all(&var)?;
-    let text = format!(
-        "set -eu; cd '{place}'
-         mount -t tmpfs -o size={ROOM} none var
-         run() {{ label=$1; shift; code=0; \"$RESEED\" \"$@\" > \"$label.out\" 2> \"$label.err\" || code=$?; echo $code > \"$label.code\"; }}
-         fill() {{ dd if=/dev/zero of=var/filler bs=4k 2> /dev/null || true; [ -s var/filler ]; }}
-         {script}",
-        place = trip.place("").display(),
+    fs::create_dir_all(trip.place("var"))?;
+    let before = format!(
+        "mount -t tmpfs -o size={ROOM} none var
+         fill() {{ dd if=/dev/zero of=var/filler bs=4k 2> /dev/null || true; [ -s var/filler ]; }}"
     );
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command.args(["--mount", "sh", "-c", &text]).stdin(Stdio::null());
-    command.env("RESEED", tool::binary()?).env("RESEED_CONFIG", trip.place("reseed.toml")).env("LC_ALL", "C");
-    let output = command.output().context("cannot run unshare")?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}
-
-fn step(trip: &Trip, label: &str) -> Result<Step> {
-    let read = |ending: &str| -> Result<String> {
-        let path = trip.place(&format!("{label}.{ending}"));
-        fs::read_to_string(&path).with_context(|| path.display().to_string())
-    };
-    Ok(Step { code: read("code")?.trim().parse()?, stdout: read("out")?, stderr: read("err")? })
-}
-
-fn expect(trip: &Trip, label: &str, code: i32) -> Result<Step> {
-    let step = step(trip, label)?;
-    ensure!(step.code == code, "{label} ended with {} instead of {code}: {step:?}", step.code);
-    Ok(step)
+    mounts::script(trip, &format!("{before}\n{script}"))
 }
 
 fn configure(trip: &Trip, server: &Server, repo: &str, more: &str) -> Result<()> {

@@ -96,6 +96,11 @@ impl IoError {
     }
 
     pub fn is_permission(&self) -> bool {
-        matches!(self.kind(), Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem))
+        self.kind() == Some(io::ErrorKind::PermissionDenied) || self.is_read_only()
+    }
+
+    /// The file system may not be written by anybody.
+    pub fn is_read_only(&self) -> bool {
+        self.kind() == Some(io::ErrorKind::ReadOnlyFilesystem)
     }
 }

@@ -99,10 +99,10 @@ pub fn verify(
 }
 
 impl SetReader {
-    /// Keeps the result beside the set. A set in a repository that may not be written keeps none.
+    /// Keeps the result beside the set.
     ///
     /// # Errors
-    /// When the disk is full or fails.
+    /// When the disk is full or fails, or the repository may not be written.
     pub fn keep_result(&self, report: &VerifyReport, at: Timestamp) -> Result<(), RepositoryError> {
         let verified = Verified {
             level: report.level,
@@ -112,10 +112,7 @@ impl SetReader {
             findings: report.findings.iter().take(KEPT).map(ToString::to_string).collect(),
             manifest_hash: self.as_parent().manifest_hash,
         };
-        match verified.save(self.dir()) {
-            Err(RepositoryError::Io(e)) if e.is_permission() => Ok(()),
-            result => result,
-        }
+        verified.save(self.dir())
     }
 
     /// Keeps the set, and all that it builds on, from being expired.

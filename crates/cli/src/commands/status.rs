@@ -68,9 +68,14 @@ pub fn write(args: &BackupArgs, begun: Timestamp, took: Duration, result: Result
         let text = metrics::text(&status);
         warn("metrics file", write::write_atomic(file, text.as_bytes(), MODE).map_err(told));
     }
+    // Beside the sets it has the trouble that has just ended the run there, and that is told once.
+    let same_trouble = status.outcome() == Outcome::RepositoryFull && args.status_file.is_none();
     if let Some(file) = place(args, repo) {
         let text = serde_json::to_vec_pretty(&document(&status)).map_err(|error| error.to_string());
-        warn("status file", text.and_then(|text| write::write_atomic(&file, &text, MODE).map_err(told)));
+        let written = text.and_then(|text| write::write_atomic(&file, &text, MODE).map_err(told));
+        if !same_trouble {
+            warn("status file", written);
+        }
     }
 }
 

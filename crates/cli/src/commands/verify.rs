@@ -1,8 +1,8 @@
 //! `reseed verify`.
 
 use reseed_repository::{
-    Damage, DamagedSet, Level, Problem, Repository, SetId, SetReader, Timestamp, Verified, VerifyReport,
-    verify,
+    Damage, DamagedSet, Level, Problem, Repository, RepositoryError, SetId, SetReader, Timestamp, Verified,
+    VerifyReport, verify,
 };
 use reseed_restore::{SetSource, verify_pages};
 use serde::Serialize;
@@ -31,6 +31,7 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
     let mut results = Vec::new();
     let before = repository.sets(&args.name).map_err(failed)?;
     let mut damaged = Vec::new();
+    let mut not_kept = None;
     for Chosen { set, level } in chosen(args, &repository, level)? {
         if let Ok(set) = &set
             && let Some(known) = before.get(set.id()).and_then(|known| known.verified.as_ref())
@@ -62,7 +63,11 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
                 // What was found is told in any case.
                 if let Err(error) = set.keep_result(&report, Timestamp::now()) {
                     let why = failure::repository(&error).to_line();
-                    tracing::warn!("what was found of {} is not kept: {why}", set.id());
+                    match error {
+                        // As it is wanted where a repository is mounted read-only: told once, at the end.
+                        RepositoryError::Io(error) if error.is_permission() => not_kept = Some(why),
+                        _ => tracing::warn!("what was found of {} is not kept: {why}", set.id()),
+                    }
                 }
                 if !report.is_good() {
                     damaged.push(set.id().clone());
@@ -85,6 +90,11 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<Outcome, Failure> {
         results.push(result);
     }
     let good = results.iter().all(|result| result.good);
+    if let Some(why) = not_kept {
+        let note = format!("note: what was found is not kept beside the sets: {why}");
+        // That a set is damaged will not be known to anybody else.
+        if good { session.drawer.say(&note) } else { session.drawer.tell(&note) }
+    }
     if args.json {
         out::json(&Document { name: args.name.as_str(), good, sets: results })?;
     }

@@ -32,6 +32,8 @@ pub fn io(error: &IoError) -> Failure {
         failure.hint("Whoever was to read the stream has gone away. Look at what it said.")
     } else if error.is_no_space() {
         failure.hint("Make room there and run it again. What was there before has not been touched.")
+    } else if error.is_read_only() {
+        failure.hint("The file system is mounted read-only: mount it to be written, or name another place.")
     } else if error.is_permission() {
         failure.hint("Run reseed as a user who may do that: root, or one in the server's group.")
     } else {
