@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reseed_innodb::{PageId, seal_page};
+use reseed_innodb::{PageId, fil, seal_page};
 use reseed_io::Silent;
 use reseed_repository::{Compression, NewSet, Repository, SetWriter, Timestamp};
-use reseed_terms::Lsn;
+use reseed_terms::{Lsn, SpaceId};
 
+use super::pages::REREADS;
 use super::*;
 use crate::scan::Head;
 
