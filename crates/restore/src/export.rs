@@ -16,7 +16,8 @@ use crate::options::{Apply, NewServer, Occupied, Options, Outside};
 use crate::pages::pass::pass;
 use crate::pages::scene::Scene;
 use crate::plan::Plan;
-use crate::run::{Job, page_size};
+use crate::redo::page_size;
+use crate::run::Job;
 use crate::source::Source;
 
 const FILE_MODE: u32 = 0o640;

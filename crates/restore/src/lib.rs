@@ -18,6 +18,7 @@ mod old;
 mod options;
 pub mod pages;
 mod plan;
+mod redo;
 mod report;
 mod run;
 mod set;

@@ -27,8 +27,9 @@ use crate::pages::held::{Held, Room};
 use crate::pages::scene::Scene;
 use crate::pages::second::{incoming, second_pass};
 use crate::plan::{Plan, PlannedFile};
+use crate::redo::Redo;
 use crate::report::Report;
-use crate::run::{Job, Redo, failpoint, told_of_old};
+use crate::run::{Job, failpoint, told_of_old};
 use crate::spool::Spool;
 
 const INCOMING: &str = "incoming";
