@@ -1,6 +1,8 @@
 //! A backup that was interrupted in the middle of its copy: the next one uses what is still the same of it, and its set is
 //! verified, restores, and catches up with the source like any other.
 
+use std::os::unix::fs::FileExt;
+
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use reseed_tests::faults::{Pause, assert_nothing_left};
@@ -13,6 +15,8 @@ const MARIADB: &str = "mariadb-10.11";
 const MYSQL: &str = "mysql-9.7";
 /// The write at which a run ends early: about the thirtieth run of pages, of more than a hundred.
 const NTH: u32 = 60;
+/// The same for runs of which several follow each other.
+const FEW: u32 = 24;
 /// The same for an incremental set, which has fewer of them.
 const INCREMENTAL_NTH: u32 = 20;
 /// What the second run has of the first at least.
@@ -190,4 +194,71 @@ fn mariadb_interrupted_twice() -> Result<()> {
 #[test]
 fn mysql_interrupted_twice() -> Result<()> {
     interrupted_twice(MYSQL)
+}
+
+/// How a run ends that is held somewhere while something happens to the server.
+fn ended_by(
+    server: &mut Server,
+    trip: &Trip,
+    (point, nth): (&str, u32),
+    happens: impl FnOnce(&mut Server) -> Result<()>,
+) -> Result<Finished> {
+    let place = trip.place("held");
+    std::fs::create_dir_all(&place)?;
+    let pause = Pause::at_nth(point, nth, &place);
+    let mut run = pause.on(trip.backup(server)?.arg("--lock-wait=2s")).spawn()?;
+    pause.wait(&mut run)?;
+    happens(server)?;
+    pause.let_go()?;
+    let finished = run.wait();
+    std::fs::remove_dir_all(&place)?;
+    finished
+}
+
+/// Another try is of use: the packs stay. A disk that is full, or data that is no good: nothing does.
+fn stays_or_goes(name: &str) -> Result<()> {
+    let Some((mut server, _)) = source(name)? else { return Ok(()) };
+    let trip = Trip::new()?;
+    let stays = |finished: &Finished| -> Result<()> {
+        ensure!(finished.stderr.contains("What was copied stays"), "{finished:?}");
+        ensure!(unfinished(&trip)?.len() == 1, "left: {:?}", unfinished(&trip)?);
+        Ok(())
+    };
+    let killed = ended_by(&mut server, &trip, ("io.write", FEW), Server::kill)?;
+    ensure!(!matches!(killed.code, Some(0) | None), "{killed:?}");
+    stays(&killed)?;
+    server.start()?;
+    let restarted = ended_by(&mut server, &trip, ("io.write", FEW), Server::restart)?;
+    ensure!(!matches!(restarted.code, Some(0) | None), "{restarted:?}");
+    stays(&restarted)?;
+    server.sql(&["CREATE TABLE quiet.m (id INT PRIMARY KEY) ENGINE=MyISAM"])?;
+    let mut holder = server.session()?;
+    let held =
+        ended_by(&mut server, &trip, ("backup.lock", 1), |_| holder.exec("LOCK TABLES quiet.m WRITE"))?;
+    stays(&held.expect_code(6)?)?;
+    drop(holder);
+    let report = goes_on(&trip, &server, &[])?;
+    ensure!(report["bytes_reused"].as_u64() >= Some(LEAST), "{report:#}");
+
+    interrupt(&trip, &server, "interrupted")?;
+    let full = trip.backup(&server)?.env("RESEED_FAILPOINTS", format!("io.write=enospc@{FEW}")).run()?;
+    ensure!(!full.expect_code(9)?.stderr.contains("stays"), "a full disk keeps what it has");
+    ensure!(unfinished(&trip)?.is_empty(), "after a full disk: {:?}", unfinished(&trip)?);
+    server.stop()?;
+    let file = std::fs::OpenOptions::new().write(true).open(server.datadir().join("quiet/t.ibd"))?;
+    file.write_all_at(b"this is no page of this table", 2000 * 16384 + 5000)?;
+    server.start()?;
+    trip.backup(&server)?.run()?.expect_code(8)?;
+    ensure!(unfinished(&trip)?.is_empty(), "after a corrupt page: {:?}", unfinished(&trip)?);
+    Ok(())
+}
+
+#[test]
+fn mariadb_what_stays_and_what_goes() -> Result<()> {
+    stays_or_goes(MARIADB)
+}
+
+#[test]
+fn mysql_what_stays_and_what_goes() -> Result<()> {
+    stays_or_goes(MYSQL)
 }
