@@ -17,7 +17,7 @@ const MOST: usize = (MAX_STORED as usize + 2 * BLOCK).next_multiple_of(BLOCK);
 
 /// What lies between two runs that are wanted is read along when it is less than this: that costs less than another
 /// read.
-const GAP: u64 = 128 << 10;
+const GAP: u64 = 32 << 10;
 
 /// The part of a pack that was read last. One who says what will be asked for gets as much of it as there is room for
 /// in each read, and next to nothing else; one who does not and goes through a pack in order gets what follows.
@@ -236,7 +236,7 @@ mod tests {
         let wanted = [
             run(0, 5 * K, 10 * K),
             // Near enough.
-            run(0, 100 * K, 50 * K),
+            run(0, 40 * K, 110 * K),
             run(1, 150 * K, 10 * K),
             // Too far.
             run(0, 400 * K, 500 * K),
@@ -246,7 +246,7 @@ mod tests {
         ];
         window.expect(wanted.iter().rev());
         assert_eq!(ask(&mut window, &file, 0, 5 * K, 10 * K), (4 * K, 152 * K));
-        assert_eq!(ask(&mut window, &file, 0, 100 * K, 50 * K), (4 * K, 152 * K));
+        assert_eq!(ask(&mut window, &file, 0, 40 * K, 110 * K), (4 * K, 152 * K));
         assert_eq!(ask(&mut window, &file, 0, 400 * K, 500 * K), (400 * K, 900 * K));
         assert_eq!(ask(&mut window, &file, 0, 950 * K, 600 * K), (948 * K, 1560 * K));
         // Another pack is another file: what is in memory is not taken for its bytes.

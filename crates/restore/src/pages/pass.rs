@@ -19,8 +19,8 @@ use crate::source::{ReadRun, Source};
 /// The most segments that a worker takes at once, about as much as a copier took: it then goes through each pack of a
 /// chain in order, in large reads.
 const STRETCH: usize = 32;
-/// How many pieces of a tablespace each thread gets at least, if there are as many segments.
-const PIECES: usize = 4;
+/// How many pieces of all the segments each thread gets at least, so that all end at about the same time.
+const PIECES: usize = 8;
 
 /// One worker's own.
 struct Worker<'s> {
@@ -89,11 +89,12 @@ fn work(
 
 /// The unit's tasks but the first.
 fn others(scene: &Scene<'_>, first: &Task, unit: &Unit) -> Vec<Task> {
+    let all: usize = scene.plan.files.iter().map(|file| file.segments.len()).sum();
+    let step = (all / (scene.threads.max(1) * PIECES)).clamp(1, STRETCH);
     let mut tasks = Vec::new();
     for &file in &unit.files {
         let segments = scene.plan.files.get(file).map_or(0, |file| file.segments.len().max(1));
         let begin = if file == first.file { first.segments.end } else { 0 };
-        let step = (segments / (scene.threads.max(1) * PIECES)).clamp(1, STRETCH);
         tasks.extend((begin..segments).step_by(step).map(|from| Task {
             unit: first.unit,
             file,
