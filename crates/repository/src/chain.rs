@@ -3,8 +3,7 @@
 //! The packs of a chain are numbered through, the full set's first: of two runs that hold the same bytes the one in
 //! the higher pack is the newer one.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Damage, Problem, RepositoryError};
 use crate::files::{FileEntry, Run};
@@ -49,7 +48,7 @@ impl Chain {
     }
 
     /// The newest set's files. Their runs may overlap where the chain has several copies of a page, and are in order
-    /// of place and age; runs that a newer set has replaced as a whole are left out.
+    /// of place and age; runs that newer ones have replaced as a whole are left out.
     ///
     /// # Errors
     /// When an index cannot be read, is not as it was written, or names a file that its parent does not have.
@@ -102,53 +101,58 @@ fn contradiction(set: &SetReader, entry: &FileEntry, parent: &RelPath, found: &s
     set.damaged(Damage::of_file(INDEX, problem))
 }
 
-/// Gives a file what its parent has and it has not itself.
+/// Gives a file what its parent has and it has not itself. A run is left out when newer ones hold all of it together.
 fn lay_over(entry: &mut FileEntry, below: &FileEntry) {
-    let own = Covered::by(entry);
-    let older = below.runs.iter().filter(|run| run.at < entry.size);
-    let needed =
-        older.filter(|run| run.pieces(entry.page_size).any(|(at, part)| !own.holds(at, part.len() as u64)));
-    let needed: Vec<Run> = needed.cloned().collect();
-    entry.runs.extend(needed);
+    let mut newer = Covered::by(entry);
+    let mut older: Vec<&Run> = below.runs.iter().filter(|run| run.at < entry.size).collect();
+    older.sort_by_key(|run| std::cmp::Reverse(run.pack));
+    for run in older {
+        if run.pieces(entry.page_size).any(|(at, part)| !newer.holds(at, part.len() as u64)) {
+            newer.add(run, entry.page_size);
+            entry.runs.push(run.clone());
+        }
+    }
     entry.runs.sort_by_key(|run| (run.at, run.pack));
 }
 
 /// The stretches of a file that some run holds.
 #[derive(Debug, Clone, Default)]
-pub struct Covered(Vec<Range<u64>>);
+pub struct Covered {
+    /// By their starts; none touches another.
+    ends: BTreeMap<u64, u64>,
+}
 
 impl Covered {
     pub fn by(entry: &FileEntry) -> Covered {
-        let mut all: Vec<Range<u64>> = entry
-            .runs
-            .iter()
-            .flat_map(|run| {
-                run.pieces(entry.page_size).map(|(at, part)| at..at.saturating_add(part.len() as u64))
-            })
-            .collect();
-        all.sort_unstable_by_key(|range| range.start);
-        let mut joined: Vec<Range<u64>> = Vec::with_capacity(all.len());
-        for range in all {
-            match joined.last_mut() {
-                Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
-                _ => joined.push(range),
-            }
+        let mut covered = Covered::default();
+        for run in &entry.runs {
+            covered.add(run, entry.page_size);
         }
-        Covered(joined)
+        covered
+    }
+
+    fn add(&mut self, run: &Run, page_size: Option<u32>) {
+        for (at, part) in run.pieces(page_size) {
+            let (mut start, mut end) = (at, at.saturating_add(part.len() as u64));
+            while let Some((&from, &to)) = self.ends.range(..=end).next_back().filter(|(_, to)| **to >= start)
+            {
+                self.ends.remove(&from);
+                (start, end) = (start.min(from), end.max(to));
+            }
+            self.ends.insert(start, end);
+        }
     }
 
     /// All of it.
     pub fn holds(&self, at: u64, len: u64) -> bool {
-        let after = self.0.partition_point(|range| range.start <= at);
-        let last = after.checked_sub(1).and_then(|index| self.0.get(index));
-        last.is_some_and(|range| range.end >= at.saturating_add(len))
+        let last = self.ends.range(..=at).next_back();
+        last.is_some_and(|(_, end)| *end >= at.saturating_add(len))
     }
 
     /// Any byte of it.
     pub fn touches(&self, at: u64, len: u64) -> bool {
-        let after = self.0.partition_point(|range| range.start < at.saturating_add(len));
-        let last = after.checked_sub(1).and_then(|index| self.0.get(index));
-        last.is_some_and(|range| range.end > at)
+        let last = self.ends.range(..at.saturating_add(len)).next_back();
+        last.is_some_and(|(_, end)| *end > at)
     }
 }
 
