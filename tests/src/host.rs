@@ -79,6 +79,7 @@ impl Host {
             ("/var/lib/mysql", server.datadir().to_owned()),
             ("/run/mysqld/mysqld.sock", server.socket()),
             ("/backup", place("backup")),
+            ("/mnt/nas/mysql", place("nas")),
             ("/etc/reseed", place("etc/reseed")),
             ("/etc/mysql", place("etc/mysql")),
             ("/dev/null", "/dev/null".into()),

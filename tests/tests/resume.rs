@@ -160,7 +160,7 @@ fn interrupted_twice(name: &str) -> Result<()> {
     let trip = Trip::new()?;
     for place in ["first", "second"] {
         let said = interrupt(&trip, &source, place)?;
-        for words in ["no set was published", "What was copied stays", ".partial", "reseed expire"] {
+        for words in ["No set was published", "What was copied stays", ".partial", "reseed expire"] {
             ensure!(said.contains(words), "no {words:?} in: {said}");
         }
         assert_nothing_left(&source)?;

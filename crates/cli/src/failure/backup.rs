@@ -28,7 +28,7 @@ pub fn backup(error: &BackupError) -> Failure {
 
 fn stays(left: &Leftover) -> String {
     format!(
-        "What was copied stays ({} in {}): the next backup uses of it what is still the same. reseed expire removes it.",
+        "No set was published. What was copied stays ({} in {}): the next backup uses of it what is still the same. reseed expire removes it.",
         Size(left.bytes),
         left.name
     )

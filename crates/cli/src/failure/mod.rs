@@ -80,16 +80,11 @@ impl Failure {
     /// Adds to the hint what else is worth knowing.
     #[must_use]
     pub fn also(mut self, text: &str) -> Failure {
-        self.hint = Some(match self.advice() {
+        self.hint = Some(match self.hint.take() {
             Some(hint) => format!("{hint}\n{text}"),
             None => text.to_owned(),
         });
         self
-    }
-
-    fn advice(&self) -> Option<&str> {
-        let interrupted = (self.outcome == Outcome::Interrupted).then_some(Failure::INTERRUPTED);
-        self.hint.as_deref().or(interrupted)
     }
 
     /// Message and causes in one line, as the cause of another failure.
@@ -157,7 +152,8 @@ impl Display for Failure {
         for cause in &self.causes {
             block(f, "cause: ", cause)?;
         }
-        if let Some(hint) = self.advice() {
+        let interrupted = (self.outcome == Outcome::Interrupted).then_some(Failure::INTERRUPTED);
+        if let Some(hint) = self.hint.as_deref().or(interrupted) {
             block(f, " hint: ", hint)?;
         }
         Ok(())
