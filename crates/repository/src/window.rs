@@ -108,11 +108,11 @@ impl Window {
 
     /// Where a read is to end that begins with `first`.
     fn reach(&self, first: Extent) -> u64 {
+        let most = first.offset.saturating_add(self.ahead as u64);
         if self.expected.is_empty() {
             let in_order = self.pack == first.pack && self.last == first.offset;
-            return if in_order { first.end.max(first.offset + self.ahead as u64) } else { first.end };
+            return if in_order { first.end.max(most) } else { first.end };
         }
-        let most = first.offset.saturating_add(self.ahead as u64);
         let after = self.expected.partition_point(|extent| *extent <= first);
         let mut reach = first.end;
         for next in self.expected.get(after..).unwrap_or_default() {
@@ -129,8 +129,8 @@ impl Window {
         if file.is_direct() {
             return;
         }
-        let read = Extent { pack: self.pack, offset: self.start + self.len as u64, end: u64::MAX };
-        let after = self.expected.partition_point(|extent| *extent <= read);
+        let read = (self.pack, self.start.saturating_add(self.len as u64));
+        let after = self.expected.partition_point(|extent| (extent.pack, extent.end) <= read);
         if let Some(next) = self.expected.get(after).filter(|next| next.pack == self.pack) {
             file.will_need(next.offset, self.reach(*next) - next.offset);
         }
